@@ -1,0 +1,1 @@
+"""Concurrent work from a notebook cell, on Prefect."""

@@ -1,0 +1,51 @@
+"""The errors that nbfutures raises; every message says what to do next."""
+
+from __future__ import annotations
+
+__all__ = [
+    "InvalidOptionError",
+    "ItemCancelledError",
+    "ItemSkippedError",
+    "ItemTimeoutError",
+    "JobCrashedError",
+    "MapArgumentsError",
+    "NbfuturesError",
+    "ServerStartError",
+    "ServerUnreachableError",
+]
+
+
+class NbfuturesError(Exception):
+    """Base of every error that nbfutures itself raises."""
+
+
+class InvalidOptionError(NbfuturesError, ValueError):
+    """An option has a value that it cannot take."""
+
+
+class MapArgumentsError(NbfuturesError, TypeError):
+    """The arguments do not fit the function, or there is nothing to map over."""
+
+
+class ItemCancelledError(NbfuturesError):
+    """The item's result was asked for, but the item was cancelled."""
+
+
+class ItemSkippedError(NbfuturesError):
+    """The item's result was asked for, but the item did not run since what it depends on failed."""
+
+
+class ItemTimeoutError(NbfuturesError, TimeoutError):
+    """The item ran longer than its `timeout`."""
+
+
+class JobCrashedError(NbfuturesError):
+    """The job as a whole could not go on; its unfinished items were not run."""
+
+
+class ServerStartError(NbfuturesError, RuntimeError):
+    """The local Prefect server did not start."""
+
+
+class ServerUnreachableError(NbfuturesError, ConnectionError):
+    """The Prefect server that `PREFECT_API_URL` names does not answer."""
