@@ -1,0 +1,388 @@
+"""How a job stands: the outcomes told so far, and what follows from them."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nbfutures.model.clock import Clock, SystemClock
+from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Reopened, Settled
+from nbfutures.model.outcome import Outcome, OutcomeKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+__all__ = ["Counts", "JobSnapshot", "JobState"]
+
+_RATE_SECONDS = 10.0
+"""The rate is taken over this many seconds, so that the time left follows a change of pace."""
+_SAMPLE_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many items are where; the six add up to `total`."""
+
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    skipped: int = 0
+    running: int = 0
+    waiting: int = 0
+
+    @property
+    def settled(self) -> int:
+        """Number of items that ended, in whatever way."""
+        return self.completed + self.failed + self.cancelled + self.skipped
+
+    @property
+    def total(self) -> int:
+        """Number of items."""
+        return self.settled + self.running + self.waiting
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """A job at one moment, for those who show it."""
+
+    name: str
+    phase: JobPhase
+    counts: Counts
+    workers: int
+    """Number of workers that the job may use."""
+    elapsed: float
+    """Seconds from the submission to now, or to the end."""
+    rate: float | None
+    """Settled items per second over the last ten seconds, or over the whole run once done; `None` before the first."""
+    seconds_left: float | None
+    """Estimated seconds to the end; `None` where nothing is known, 0 when done."""
+    speed_up: float | None
+    """Sum of the items' seconds over the wall-clock seconds in which they ran; `None` before the first."""
+    note: str = ""
+    """What the job waits for or why it ended, in a sentence; empty if there is nothing to say."""
+    crashed: bool = False
+    """Whether the job as a whole could not go on."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every item is settled."""
+        return self.phase is JobPhase.DONE
+
+
+@dataclass(slots=True)
+class _Totals:
+    """Sums over the outcomes told, kept up to date so that a snapshot costs the same for any number of items."""
+
+    kinds: dict[OutcomeKind, int] = field(default_factory=lambda: dict.fromkeys(OutcomeKind, 0))
+    item_seconds: float = 0.0
+    first_started: float | None = None
+    last_ended: float | None = None
+
+
+class JobState:
+    """The outcomes of a job's items. Safe to use from any thread.
+
+    Args:
+        name: What people call the job.
+        total: Number of items known so far.
+        workers: Number of workers that the job may use.
+        clock: Where the time comes from.
+    """
+
+    def __init__(self, name: str, total: int, *, workers: int = 1, clock: Clock | None = None) -> None:
+        self.name = name
+        self.workers = workers
+        self.clock: Clock = clock or SystemClock()
+        self.created: float = self.clock.now()
+        self.ended: float | None = None
+        self.changed = threading.Condition()
+        """Held while the state changes, and notified afterwards."""
+        self._outcomes: list[Outcome | None] = [None] * total
+        self._rounds: dict[int, int] = {}
+        self._order = array("q")
+        self._totals = _Totals()
+        self._running = 0
+        self._phase = JobPhase.DONE if total == 0 else JobPhase.STARTING
+        self._note = ""
+        self._crashed: BaseException | None = None
+        self._open_ended = False
+        self._samples: deque[tuple[float, int]] = deque([(self.created, 0)], maxlen=64)
+        self._listeners: list[Callable[[JobEvent], None]] = []
+        if total == 0:
+            self.ended = self.created
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    # One loop, on purpose: it runs once for every item of every job.
+    def settle(self, outcomes: Iterable[Outcome]) -> int:  # noqa: C901
+        """Record how items ended; an outcome told before changes nothing, and the order does not matter.
+
+        Args:
+            outcomes: Outcomes of this job's items.
+
+        Returns:
+            How many of them changed something.
+        """
+        fresh: list[Outcome] = []
+        with self.changed:
+            table, totals, rounds = self._outcomes, self._totals, self._rounds
+            kinds = totals.kinds
+            first, last, seconds = totals.first_started, totals.last_ended, totals.item_seconds
+            for outcome in outcomes:
+                index = outcome.index
+                if outcome.round != (rounds.get(index, 0) if rounds else 0):
+                    continue
+                old = table[index]
+                if old is not None:
+                    if old is outcome or not outcome.supersedes(old):
+                        continue
+                    kinds[old.kind] -= 1
+                    seconds -= old.seconds or 0.0
+                table[index] = outcome
+                kinds[outcome.kind] += 1
+                started, ended = outcome.started, outcome.ended
+                if started is not None and ended is not None:
+                    seconds += ended - started
+                    if first is None or started < first:
+                        first = started
+                    if last is None or ended > last:
+                        last = ended
+                fresh.append(outcome)
+            if not fresh:
+                return 0
+            totals.first_started, totals.last_ended, totals.item_seconds = first, last, seconds
+            self._order.extend([outcome.index for outcome in fresh])
+            now = self.clock.now()
+            if now - self._samples[-1][0] >= _SAMPLE_SECONDS:
+                self._samples.append((now, self._settled()))
+            done = self._finish_if_settled(now)
+            self.changed.notify_all()
+        self._tell(Settled(tuple(fresh)))
+        if done:
+            self._tell(PhaseChanged(JobPhase.DONE))
+        return len(fresh)
+
+    def reopen(self, indices: Iterable[int]) -> tuple[int, ...]:
+        """Forget how items ended, since they are to run once more.
+
+        Args:
+            indices: Items to reopen; those that have not ended are left alone.
+
+        Returns:
+            The indices that were reopened.
+        """
+        with self.changed:
+            opened: list[int] = []
+            for index in indices:
+                old = self._outcomes[index]
+                if old is None:
+                    continue
+                self._outcomes[index] = None
+                self._totals.kinds[old.kind] -= 1
+                self._totals.item_seconds -= old.seconds or 0.0
+                self._rounds[index] = old.round + 1
+                opened.append(index)
+            if opened:
+                self.ended = None
+                self._crashed = None
+                self._note = ""
+                self._phase = JobPhase.RUNNING
+                self._samples.clear()
+                self._samples.append((self.clock.now(), self._settled()))
+                self.changed.notify_all()
+        if opened:
+            self._tell(Reopened(tuple(opened)))
+        return tuple(opened)
+
+    def grow(self, count: int) -> range:
+        """Add items to the end, for a job whose items become known while it runs.
+
+        Args:
+            count: How many to add.
+
+        Returns:
+            Their indices.
+        """
+        with self.changed:
+            start = len(self._outcomes)
+            self._outcomes.extend([None] * count)
+            if self._phase is JobPhase.DONE and count:
+                self._phase, self.ended = JobPhase.RUNNING, None
+            self.changed.notify_all()
+        return range(start, start + count)
+
+    def set_open_ended(self, *, is_open: bool) -> None:
+        """Say whether more items may come; the job is not done before this is over."""
+        with self.changed:
+            self._open_ended = is_open
+            if is_open and self._phase is JobPhase.DONE:
+                self._phase, self.ended = JobPhase.STARTING, None
+            done = not is_open and self._finish_if_settled(self.clock.now())
+            self.changed.notify_all()
+        if done:
+            self._tell(PhaseChanged(JobPhase.DONE))
+
+    def set_phase(self, phase: JobPhase) -> None:
+        """Move the job to another phase, unless it is done: that follows from the outcomes alone."""
+        with self.changed:
+            if self._phase is JobPhase.DONE or self._phase is phase or phase is JobPhase.DONE:
+                return
+            self._phase = phase
+            self.changed.notify_all()
+        self._tell(PhaseChanged(phase))
+
+    def set_running(self, count: int) -> None:
+        """Say how many items are being worked on."""
+        self._running = count
+
+    def set_note(self, note: str) -> None:
+        """Say what the job waits for, in a sentence; empty for nothing."""
+        if note != self._note:
+            with self.changed:
+                self._note = note
+                self.changed.notify_all()
+
+    def crash(self, error: BaseException) -> None:
+        """Record that the job as a whole cannot go on; its items are to be settled by the caller."""
+        with self.changed:
+            self._crashed = error
+            self._note = f"{type(error).__name__}: {error}"
+            self.changed.notify_all()
+
+    def subscribe(self, listener: Callable[[JobEvent], None]) -> Callable[[], None]:
+        """Have `listener` called after each change, on the thread that made it.
+
+        Args:
+            listener: Called with the event; it must be quick and must not raise.
+
+        Returns:
+            A function that ends the subscription.
+        """
+        self._listeners = [*self._listeners, listener]
+
+        def unsubscribe() -> None:
+            self._listeners = [known for known in self._listeners if known is not listener]
+
+        return unsubscribe
+
+    # --- asking ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Return the number of items known so far."""
+        return len(self._outcomes)
+
+    def outcome(self, index: int) -> Outcome | None:
+        """Return how the item at `index` ended, or `None` if it has not."""
+        return self._outcomes[index]
+
+    def outcomes(self) -> Iterator[Outcome | None]:
+        """Iterate over a copy of the outcomes, in the order of the items."""
+        with self.changed:
+            copy: Sequence[Outcome | None] = list(self._outcomes)
+        return iter(copy)
+
+    def settled_since(self, position: int) -> tuple[list[Outcome], int]:
+        """Return the outcomes told after `position` in the order of telling, and the position to ask with next."""
+        with self.changed:
+            end = len(self._order)
+            told = [self._outcomes[index] for index in self._order[position:end]]
+        return [outcome for outcome in told if outcome is not None], end
+
+    def round_of(self, index: int) -> int:
+        """Return how often the item was reopened."""
+        return self._rounds.get(index, 0)
+
+    @property
+    def phase(self) -> JobPhase:
+        """Where the job stands."""
+        return self._phase
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every item is settled and no more can come."""
+        return self._phase is JobPhase.DONE
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """Why the job as a whole could not go on, or `None`."""
+        return self._crashed
+
+    @property
+    def counts(self) -> Counts:
+        """How many items are where."""
+        with self.changed:
+            return self._counts()
+
+    def snapshot(self) -> JobSnapshot:
+        """Return the job as it stands now; the cost does not depend on the number of items."""
+        with self.changed:
+            now = self.ended if self.ended is not None else self.clock.now()
+            counts = self._counts()
+            rate = self._rate(now, counts.settled)
+            unsettled = counts.total - counts.settled
+            left = 0.0 if self.is_done else (unsettled / rate if rate else None)
+            return JobSnapshot(
+                name=self.name,
+                phase=self._phase,
+                counts=counts,
+                workers=self.workers,
+                elapsed=max(now - self.created, 0.0),
+                rate=rate,
+                seconds_left=left if not self._open_ended else None,
+                speed_up=self._speed_up(),
+                note=self._note,
+                crashed=self._crashed is not None,
+            )
+
+    # --- with the lock held ------------------------------------------------------------------------------------
+
+    def _settled(self) -> int:
+        return sum(self._totals.kinds.values())
+
+    def _counts(self) -> Counts:
+        kinds = self._totals.kinds
+        unsettled = len(self._outcomes) - self._settled()
+        running = max(min(self._running, unsettled), 0)
+        return Counts(
+            completed=kinds[OutcomeKind.COMPLETED],
+            failed=kinds[OutcomeKind.FAILED],
+            cancelled=kinds[OutcomeKind.CANCELLED],
+            skipped=kinds[OutcomeKind.SKIPPED],
+            running=running,
+            waiting=unsettled - running,
+        )
+
+    def _finish_if_settled(self, now: float) -> bool:
+        if self._phase is JobPhase.DONE or self._open_ended or self._settled() < len(self._outcomes):
+            return False
+        self._phase = JobPhase.DONE
+        self.ended = now
+        if self._crashed is None:
+            self._note = ""
+        return True
+
+    def _rate(self, now: float, settled: int) -> float | None:
+        if settled == 0:
+            return None
+        if self.is_done:
+            start, count = self._totals.first_started or self.created, settled
+        else:
+            start, before = next(
+                (sample for sample in self._samples if now - sample[0] <= _RATE_SECONDS), self._samples[-1]
+            )
+            count = settled - before
+        return count / (now - start) if now > start else None
+
+    def _speed_up(self) -> float | None:
+        totals = self._totals
+        if totals.first_started is None or totals.last_ended is None:
+            return None
+        wall = totals.last_ended - totals.first_started
+        return totals.item_seconds / wall if wall > 0 else None
+
+    def _tell(self, event: JobEvent) -> None:
+        for listener in self._listeners:
+            listener(event)

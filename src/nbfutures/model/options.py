@@ -1,0 +1,116 @@
+"""How to run a job: one immutable record, checked when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+from nbfutures.errors import InvalidOptionError
+
+__all__ = ["RUNNERS", "JobOptions"]
+
+RUNNERS = ("threads",)
+"""Names of the runners, the default first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """How to run a job. Immutable; `replace` makes a changed copy."""
+
+    name: str | None = None
+    """What people call the job; the function's name if not given."""
+    runner: str = RUNNERS[0]
+    """Where items run."""
+    workers: int | None = None
+    """How many items run at once; the runner's own default if not given."""
+    retries: int | None = None
+    """How often a failing item is tried again; a Prefect task's own setting, or 0, if not given."""
+    retry_delay: float | None = None
+    """Seconds between two attempts."""
+    timeout: float | None = None
+    """Seconds after which an item fails."""
+    batch: int | str = "auto"
+    """Items for one task run, or "auto": as many as fit in about a second. A Prefect task always has one."""
+    rate: float | None = None
+    """Items to start per second, at most."""
+    in_flight: int | None = None
+    """Items that are submitted and not yet settled, at most."""
+    fail_fast: bool = False
+    """Whether the first failure cancels what has not started."""
+    tags: tuple[str, ...] = ()
+    """Tags of the flow run and its task runs in Prefect."""
+    wait_for: tuple[Any, ...] = ()
+    """Futures or jobs that have to complete before the first item starts."""
+
+    def __post_init__(self) -> None:
+        if self.runner not in RUNNERS:
+            raise InvalidOptionError(
+                f"There is no runner {self.runner!r}{_suggestion(str(self.runner), RUNNERS)} "
+                f"Use one of: {', '.join(RUNNERS)}."
+            )
+        _check_whole("workers", self.workers, least=1)
+        _check_whole("in_flight", self.in_flight, least=1)
+        _check_whole("retries", self.retries, least=0)
+        _check_seconds("retry_delay", self.retry_delay, zero=True)
+        _check_seconds("timeout", self.timeout)
+        _check_seconds("rate", self.rate, unit="items per second")
+        if self.batch != "auto":
+            _check_whole("batch", self.batch, least=1, also=' or "auto"')
+        if self.name is not None and (not isinstance(self.name, str) or not self.name.strip()):
+            raise InvalidOptionError(f"name must be a text that is not empty, got {self.name!r}.")
+        object.__setattr__(self, "tags", _as_tags(self.tags))
+        object.__setattr__(self, "wait_for", _as_tuple(self.wait_for))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some options changed.
+
+        Args:
+            **changes: Option names and their new values.
+
+        Raises:
+            InvalidOptionError: If an option is not known or has a value that it cannot take.
+        """
+        names = [one.name for one in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise InvalidOptionError(
+                    f"There is no option {name!r}{_suggestion(name, names)} Options are: {', '.join(names)}."
+                )
+        return dataclasses.replace(self, **changes)
+
+
+def _suggestion(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else "."
+
+
+def _as_tags(tags: Any) -> tuple[str, ...]:
+    if isinstance(tags, str):
+        return (tags,)
+    made = tuple(tags)
+    if not all(isinstance(tag, str) for tag in made):
+        raise InvalidOptionError(f"tags must be texts, got {made!r}.")
+    return made
+
+
+def _as_tuple(wait_for: Any) -> tuple[Any, ...]:
+    return tuple(wait_for) if isinstance(wait_for, tuple | list | set) else (wait_for,)
+
+
+def _check_whole(name: str, value: Any, *, least: int, also: str = "") -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidOptionError(f"{name} must be a whole number of at least {least}{also}, got {value!r}.")
+
+
+def _check_seconds(name: str, value: Any, *, zero: bool = False, unit: str = "seconds") -> None:
+    if value is None:
+        return
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not ok or value < 0 or (value == 0 and not zero):
+        more = "0 or more" if zero else "more than 0"
+        raise InvalidOptionError(f"{name} must be a number of {unit}, {more}, got {value!r}.")
