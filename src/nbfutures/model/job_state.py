@@ -54,7 +54,7 @@ class JobSnapshot:
     workers: int
     """Number of workers that the job may use."""
     elapsed: float
-    """Seconds from the submission to now, or to the end."""
+    """Seconds from the submission to now, or to the end, without those between an end and a retry."""
     rate: float | None
     """Settled items per second over the last ten seconds, or over the whole run once done; `None` before the first."""
     seconds_left: float | None
@@ -80,6 +80,8 @@ class _Totals:
     item_seconds: float = 0.0
     first_started: float | None = None
     last_ended: float | None = None
+    idle: float = 0.0
+    """Seconds of the time since `first_started` in which the job was done, waiting for a retry."""
 
 
 class JobState:
@@ -98,6 +100,7 @@ class JobState:
         self.clock: Clock = clock or SystemClock()
         self.created: float = self.clock.now()
         self.ended: float | None = None
+        self._idle = 0.0
         self.changed = threading.Condition()
         """Held while the state changes, and notified afterwards."""
         self._outcomes: list[Outcome | None] = [None] * total
@@ -136,24 +139,28 @@ class JobState:
                 if outcome.round != (rounds.get(index, 0) if rounds else 0):
                     continue
                 old = table[index]
+                if old is outcome:
+                    continue
+                started, ended = outcome.started, outcome.ended
+                if started is not None and ended is not None:
+                    # Also of an outcome that another one superseded, whichever was told first.
+                    if first is None or started < first:
+                        first = started
+                    if last is None or ended > last:
+                        last = ended
                 if old is not None:
-                    if old is outcome or not outcome.supersedes(old):
+                    if not outcome.supersedes(old):
                         continue
                     kinds[old.kind] -= 1
                     seconds -= old.seconds or 0.0
                 table[index] = outcome
                 kinds[outcome.kind] += 1
-                started, ended = outcome.started, outcome.ended
                 if started is not None and ended is not None:
                     seconds += ended - started
-                    if first is None or started < first:
-                        first = started
-                    if last is None or ended > last:
-                        last = ended
                 fresh.append(outcome)
+            totals.first_started, totals.last_ended, totals.item_seconds = first, last, seconds
             if not fresh:
                 return 0
-            totals.first_started, totals.last_ended, totals.item_seconds = first, last, seconds
             self._order.extend([outcome.index for outcome in fresh])
             now = self.clock.now()
             if now - self._samples[-1][0] >= _SAMPLE_SECONDS:
@@ -186,12 +193,11 @@ class JobState:
                 self._rounds[index] = old.round + 1
                 opened.append(index)
             if opened:
-                self.ended = None
+                self._wake_up()
                 self._crashed = None
                 self._note = ""
                 self._phase = JobPhase.RUNNING
-                self._samples.clear()
-                self._samples.append((self.clock.now(), self._settled()))
+                self._restart_rate()
                 self.changed.notify_all()
         if opened:
             self._tell(Reopened(tuple(opened)))
@@ -210,7 +216,8 @@ class JobState:
             start = len(self._outcomes)
             self._outcomes.extend([None] * count)
             if self._phase is JobPhase.DONE and count:
-                self._phase, self.ended = JobPhase.RUNNING, None
+                self._phase = JobPhase.RUNNING
+                self._wake_up()
             self.changed.notify_all()
         return range(start, start + count)
 
@@ -219,7 +226,8 @@ class JobState:
         with self.changed:
             self._open_ended = is_open
             if is_open and self._phase is JobPhase.DONE:
-                self._phase, self.ended = JobPhase.STARTING, None
+                self._phase = JobPhase.STARTING
+                self._wake_up()
             done = not is_open and self._finish_if_settled(self.clock.now())
             self.changed.notify_all()
         if done:
@@ -231,6 +239,8 @@ class JobState:
             if self._phase is JobPhase.DONE or self._phase is phase or phase is JobPhase.DONE:
                 return
             self._phase = phase
+            if phase is JobPhase.RUNNING:
+                self._restart_rate()
             self.changed.notify_all()
         self._tell(PhaseChanged(phase))
 
@@ -301,6 +311,11 @@ class JobState:
         return self._phase
 
     @property
+    def note(self) -> str:
+        """What the job waits for or why it ended; empty if there is nothing to say."""
+        return self._note
+
+    @property
     def is_done(self) -> bool:
         """Whether every item is settled and no more can come."""
         return self._phase is JobPhase.DONE
@@ -329,7 +344,7 @@ class JobState:
                 phase=self._phase,
                 counts=counts,
                 workers=self.workers,
-                elapsed=max(now - self.created, 0.0),
+                elapsed=max(now - self.created - self._idle, 0.0),
                 rate=rate,
                 seconds_left=left if not self._open_ended else None,
                 speed_up=self._speed_up(),
@@ -364,23 +379,39 @@ class JobState:
             self._note = ""
         return True
 
+    def _wake_up(self) -> None:
+        """Count the time since the end as idle: the job goes on after it."""
+        if self.ended is not None:
+            idle = self.clock.now() - self.ended
+            self.ended = None
+            self._idle += idle
+            if self._totals.first_started is not None:
+                self._totals.idle += idle
+
+    def _restart_rate(self) -> None:
+        """Take the rate from now on: what is past was a start, a pause or an end."""
+        self._samples.clear()
+        self._samples.append((self.clock.now(), self._settled()))
+
     def _rate(self, now: float, settled: int) -> float | None:
-        if settled == 0:
-            return None
         if self.is_done:
-            start, count = self._totals.first_started or self.created, settled
+            start = self._totals.first_started
+            seconds = now - self.created - self._idle if start is None else now - start - self._totals.idle
+            count = settled
         else:
-            start, before = next(
-                (sample for sample in self._samples if now - sample[0] <= _RATE_SECONDS), self._samples[-1]
-            )
-            count = settled - before
-        return count / (now - start) if now > start else None
+            # Items that take longer than the window would have no rate within it, so that it reaches further back.
+            known = [(now - when, settled - before) for when, before in self._samples if settled > before]
+            if not known:
+                return None
+            within = [sample for sample in known if sample[0] >= _RATE_SECONDS]
+            seconds, count = min(within, default=known[0])
+        return count / seconds if count and seconds > 0 else None
 
     def _speed_up(self) -> float | None:
         totals = self._totals
         if totals.first_started is None or totals.last_ended is None:
             return None
-        wall = totals.last_ended - totals.first_started
+        wall = totals.last_ended - totals.first_started - totals.idle
         return totals.item_seconds / wall if wall > 0 else None
 
     def _tell(self, event: JobEvent) -> None:

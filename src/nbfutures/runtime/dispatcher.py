@@ -1,0 +1,192 @@
+"""The dispatcher: keeps a bounded window of a job's items in flight, from the job's flow thread."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nbfutures.errors import ItemCancelledError
+from nbfutures.model.events import JobPhase
+from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime.feed import Feed
+from nbfutures.runtime.work_queue import WorkQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from prefect.futures import PrefectFuture
+
+    from nbfutures.runtime.job_run import JobRun
+    from nbfutures.runtime.work import CallWork
+
+__all__ = ["Dispatcher", "Window"]
+
+_SWEEP_SECONDS = 0.1
+"""How long an outcome may lie in a running task run before it is told."""
+_IDLE_SECONDS = 5.0
+
+
+class Window(Protocol):
+    """What is in flight: puts items into task runs, and knows when they are done."""
+
+    def refill(self) -> None:
+        """Hand more of the queue to the runner, up to the window's size."""
+        ...
+
+    def sweep(self) -> None:
+        """Tell the outcomes that are known but not told."""
+        ...
+
+    def running(self) -> int:
+        """Return how many items are being worked on."""
+        ...
+
+    def is_running(self, index: int) -> bool:
+        """Tell whether the item is being worked on."""
+        ...
+
+    def cancel_queued(self) -> None:
+        """Take back what the runner has not started."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether task runs are in flight."""
+        ...
+
+
+class Dispatcher:
+    """Runs some items of a job to their end, within one flow run.
+
+    Args:
+        run: The job.
+        work: Its calls.
+        indices: The items.
+    """
+
+    def __init__(self, run: JobRun, work: CallWork, indices: Sequence[int]) -> None:
+        self.run = run
+        self.work = work
+        self.closed = False
+        gated = work.has_dependencies
+        self.queue = WorkQueue([] if gated else indices, rate=run.options.rate, now=run.state.clock.now)
+        self._gated: set[int] = set(indices) if gated else set()
+        self._to_gate: list[int] = list(indices) if gated else []
+        self._gate_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._window: Window | None = None
+
+    # --- from any thread -------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Have the dispatcher look at once; costs next to nothing when it was told already."""
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def offer(self, indices: Iterable[int]) -> None:
+        """Add items to run; the caller has seen that the dispatcher is not closed."""
+        made = list(indices)
+        if self.work.has_dependencies:
+            with self._gate_lock:
+                self._gated.update(made)
+                self._to_gate.extend(made)
+        else:
+            self.queue.put(made)
+        self.wake()
+
+    def cancel(self, reason: str) -> None:
+        """Settle what has not started as cancelled, and start nothing more. What runs ends by itself."""
+        self.queue.halt()
+        taken = self.queue.drain()
+        with self._gate_lock:
+            taken.extend(self._gated)
+            self._gated.clear()
+            self._to_gate.clear()
+        window = self._window
+        if window is not None:
+            window.cancel_queued()
+        self.run.settle_unrun(taken, OutcomeKind.CANCELLED, ItemCancelledError(reason))
+        self.wake()
+
+    def is_running(self, index: int) -> bool:
+        """Tell whether the item is being worked on."""
+        return self._window is not None and self._window.is_running(index)
+
+    # --- in the flow's thread --------------------------------------------------------------------------------------
+
+    def drive(self, make_window: Callable[[Dispatcher, Feed], Window]) -> None:
+        """Run the items to their end. Blocks; on the flow's thread, inside the flow run.
+
+        Args:
+            make_window: Makes the window, given this dispatcher and the feed.
+        """
+        state = self.run.state
+        if state.phase is JobPhase.STARTING:
+            state.set_phase(JobPhase.RUNNING)
+        with Feed(self.run.name) as feed:
+            window = self._window = make_window(self, feed)
+            while True:
+                self._wake.clear()
+                self._open_gates()
+                due = self.queue.release_due()
+                if not self.run.is_halted:
+                    window.refill()
+                window.sweep()
+                state.set_running(window.running())
+                if self._close_if_done(window):
+                    break
+                longest = _SWEEP_SECONDS if window.busy else _IDLE_SECONDS
+                turn = self.queue.seconds_to_turn() if len(self.queue) else 0.0
+                self._wake.wait(min(filter(None, (longest, due, turn)), default=longest))
+            state.set_running(0)
+
+    def _close_if_done(self, window: Window) -> bool:
+        with self.run.lock:
+            if not self.run.state.is_done:
+                return False
+            self.closed = True
+        # Task runs that are still in flight hold items that were given up on, or none.
+        window.sweep()
+        return True
+
+    def _open_gates(self) -> None:
+        """Let the items run whose futures are done, and have the others tell when theirs are."""
+        if not self._to_gate:
+            return
+        with self._gate_lock:
+            entering, self._to_gate = self._to_gate, []
+        for index in entering:
+            waiting = [future for future in self.work.dependencies(index) if not future._final_state]
+            if not waiting:
+                self._open_gate(index)
+                continue
+            countdown = _Countdown(len(waiting), lambda index=index: self._open_gate(index))  # type: ignore[misc]
+            for future in waiting:
+                future.add_done_callback(countdown)
+
+    def _open_gate(self, index: int) -> None:
+        with self._gate_lock:
+            if index not in self._gated:
+                return
+            self._gated.discard(index)
+        self.queue.put([index])
+        self.wake()
+
+
+class _Countdown:
+    """A done-callback that calls `then` when it was called for the last of several futures."""
+
+    __slots__ = ("_left", "_lock", "_then")
+
+    def __init__(self, count: int, then: Callable[[], None]) -> None:
+        self._left = count
+        self._lock = threading.Lock()
+        self._then = then
+
+    def __call__(self, _: PrefectFuture[Any]) -> None:
+        with self._lock:
+            self._left -= 1
+            done = self._left == 0
+        if done:
+            self._then()
+

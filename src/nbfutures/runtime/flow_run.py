@@ -1,0 +1,168 @@
+"""One flow run for each job."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, tags
+from prefect.context import FlowRunContext
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import UpstreamTaskError
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Cancelled, Completed, Crashed, Failed
+
+from nbfutures.errors import JobCrashedError
+from nbfutures.runtime.dispatcher import Dispatcher
+from nbfutures.runtime.lane import LaneWork
+from nbfutures.runtime.lane_window import LaneWindow
+from nbfutures.runtime.runners import make_runner
+from nbfutures.runtime.runners.threads import nesting
+from nbfutures.runtime.task_window import TaskWindow
+from nbfutures.runtime.work import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from prefect.states import State
+
+    from nbfutures.runtime.feed import Feed
+    from nbfutures.runtime.job_run import JobRun
+    from nbfutures.runtime.work import CallWork
+
+__all__ = ["flow_settings", "run_calls"]
+
+_SPARE_THREADS = 1000
+"""For items that were given up on: their threads are lost to the pool. A pool starts a thread when it needs one."""
+
+_runs: dict[str, tuple[JobRun, CallWork, Sequence[int]]] = {}
+
+
+# At module level, with plain parameters: Prefect pickles the flow with every task that leaves the process.
+@flow(name="nbfutures", validate_parameters=False, persist_result=False)
+def job_flow(job: str, items: int, function: str) -> State[Any]:  # noqa: ARG001 - shown in Prefect's UI
+    """Run a job's items to their end."""
+    run, work, indices = _runs[job]
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    run.flow_run_id = context.flow_run.id
+    # Prefect's services are running by now; what is registered last is called first when the process ends.
+    EventsWorker.instance()
+    run.session.drain_at_exit()
+    runner = context.task_runner
+    dispatcher = Dispatcher(run, work, indices)
+    run.attach_dispatcher(dispatcher)
+
+    def make_window(dispatcher: Dispatcher, feed: Feed) -> LaneWindow | TaskWindow:
+        options = run.options
+        if work.is_task:
+            size = options.in_flight or 2 * run.workers + 2
+            return TaskWindow(dispatcher, feed, runner, work, size=size)
+        shared = LaneWork(
+            work=work,
+            queue=dispatcher.queue,
+            state=run.state,
+            wake=dispatcher.wake,
+            is_async=work.is_async,
+            quota=None if isinstance(options.batch, str) else options.batch,
+            retries=options.retries or 0,
+            retry_delay=options.retry_delay or 0.0,
+            timeout=options.timeout,
+            queued=run.queued,
+        )
+        in_flight = options.in_flight or (options.workers if work.is_async else None)
+        return LaneWindow(
+            dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name
+        )
+
+    dispatcher.drive(make_window)
+    return _final_state(run)
+
+
+def run_calls(run: JobRun, work: CallWork, indices: Sequence[int]) -> None:
+    """Run some items of a job in a new flow run. Blocks until they ended.
+
+    Args:
+        run: The job.
+        work: Its calls.
+        indices: The items; all of them where their number becomes known only now.
+    """
+    _wait_for_futures(run, run.options.wait_for)
+    if work.table is None:
+        _wait_for_futures(run, tuple(work.arguments.values()))
+        if run.stopped.is_set():
+            run.state.set_open_ended(is_open=False)
+            return
+        indices = _resolve_length(run, work)
+    if run.state.is_done:
+        return
+    workers = run.workers if work.is_task else run.workers + _SPARE_THREADS
+    runner = make_runner(run.options.runner, workers, run.workers)
+    again = f" (retry {run.rounds})" if run.rounds else ""
+    named = job_flow.with_options(name=run.name, flow_run_name=f"{run.name}{again}", task_runner=runner)
+    _runs[run.key] = (run, work, indices)
+    try:
+        with flow_settings(run):
+            named(run.key, len(indices), name_of(work.target), return_state=True)
+    finally:
+        _runs.pop(run.key, None)
+    if not run.state.is_done:
+        raise JobCrashedError("Prefect ended the flow run early; its log in Prefect's UI (job.url) says why.")
+
+
+@contextmanager
+def flow_settings(run: JobRun) -> Iterator[None]:
+    """Within it, a flow run on this thread has the job's tags and does not wait a second for its heartbeat to end."""
+    # The environment cannot say "no heartbeat"; and this is for our flow runs only.
+    nesting.set(0)
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(*run.options.tags):
+        yield
+
+
+def _wait_for_futures(run: JobRun, given: tuple[Any, ...]) -> None:
+    from nbfutures.runtime.mapping import find_futures
+
+    futures = find_futures(list(given))
+    if futures:
+        run.state.set_note("waiting for what it depends on")
+    for future in futures:
+        while not future._final_state and not run.stopped.is_set():
+            future.wait(0.2)
+    run.state.set_note("")
+    if given is run.options.wait_for and any(
+        not future.state.is_completed() for future in futures if future._final_state
+    ):
+        run.skip_all("what it waits for (wait_for) did not complete. Retry that first, then this job.")
+
+
+def _resolve_length(run: JobRun, work: CallWork) -> range:
+    try:
+        indices = work.resolve_length()
+    except UpstreamTaskError:
+        raise JobCrashedError("What it maps over did not complete. Retry that job first, then this one.") from None
+    run.state.grow(len(indices))
+    run.state.set_open_ended(is_open=False)
+    return indices
+
+
+def _final_state(run: JobRun) -> State[Any]:
+    counts = run.state.counts
+    parts = [
+        f"{number:,} {word}"
+        for word, number in (
+            ("completed", counts.completed),
+            ("failed", counts.failed),
+            ("cancelled", counts.cancelled),
+            ("skipped", counts.skipped),
+        )
+        if number
+    ]
+    message = ", ".join(parts)
+    if run.state.crashed is not None:
+        return Crashed(message=f"{run.state.crashed}")
+    if counts.failed:
+        return Failed(message=message)
+    if counts.cancelled or counts.skipped:
+        return Cancelled(message=message)
+    return Completed(message=message, data=counts.completed)

@@ -1,0 +1,330 @@
+"""A job from submission to its last outcome: what the other layers hold of it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+import weakref
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from nbfutures.errors import ItemCancelledError, ItemSkippedError, JobCrashedError
+from nbfutures.model.events import JobEvent, JobPhase, Settled
+from nbfutures.model.job_state import JobState
+from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime import capture
+from nbfutures.runtime.runners import default_workers
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable, Sequence
+
+    from nbfutures.model.item import Item
+    from nbfutures.model.options import JobOptions
+    from nbfutures.runtime.dispatcher import Dispatcher
+    from nbfutures.runtime.futures import ItemFuture
+    from nbfutures.runtime.session import Session
+    from nbfutures.runtime.work import Work
+
+__all__ = ["JobRun"]
+
+_keys = itertools.count(1)
+
+
+class JobRun:
+    """A job: its items, its state, and the threads that run it. Safe to use from any thread.
+
+    Args:
+        work: What to run.
+        options: How to run it.
+        session: The kernel's session.
+        name: What people call it.
+    """
+
+    def __init__(self, work: Work, options: JobOptions, session: Session, name: str) -> None:
+        self.key = f"{name} #{next(_keys)}"
+        self.name = name
+        self.work = work
+        self.options = options
+        self.session = session
+        self.workers = options.workers or default_workers()
+        self.state = JobState(name, work.known_length or 0, workers=self.workers)
+        if work.known_length is None:
+            self.state.set_open_ended(is_open=True)
+        self.queued = self.state.created
+        self.lock = threading.Lock()
+        """Held to decide that a dispatcher is closed, or to give it more."""
+        self.flow_run_id: Any = None
+        self.result: Any = None
+        """What the flow returned, where the job is a flow of the user's."""
+        self.rounds = 0
+        self.thread: threading.Thread | None = None
+        """The flow thread; it outlives the job a little, until Prefect knows how the flow run ended."""
+        self._dispatcher: Dispatcher | None = None
+        self._paused = False
+        self._stop = threading.Event()
+        self._futures: weakref.WeakValueDictionary[int, ItemFuture[Any]] = weakref.WeakValueDictionary()
+        self._callbacks: dict[int, list[Callable[[], None]]] = {}
+        self._callbacks_lock = threading.Lock()
+        self.state.subscribe(self._on_event)
+
+    # --- what people do --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run the job in the background."""
+        self.session.start()
+        self.session.add(self)
+        if not self.state.is_done:
+            self._launch(self.work.all_indices())
+
+    def cancel(self, reason: str = "Cancelled before it ran. Run it with job.retry().") -> None:
+        """Cancel what has not started; what runs ends by itself. Does not block."""
+        if self.state.is_done:
+            return
+        self._stop.set()
+        self.state.set_phase(JobPhase.CANCELLING)
+        with self.lock:
+            dispatcher = self._dispatcher
+        if dispatcher is not None:
+            dispatcher.cancel(reason)
+        self.work.cancel(self)
+
+    def pause(self) -> None:
+        """Start no further items until `resume`; what runs goes on."""
+        if self.state.is_done or self._stop.is_set():
+            return
+        self._paused = True
+        with self.lock:
+            if self._dispatcher is not None:
+                self._dispatcher.queue.halt()
+        self.state.set_phase(JobPhase.PAUSED)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        if not self._paused:
+            return
+        self._paused = False
+        with self.lock:
+            if self._dispatcher is not None and not self._stop.is_set():
+                self._dispatcher.queue.go_on()
+                self._dispatcher.wake()
+        self.state.set_phase(JobPhase.RUNNING)
+
+    def retry(self, indices: Iterable[int], fn: Callable[..., Any] | None = None) -> int:
+        """Run settled items once more.
+
+        Args:
+            indices: The items; those that have not ended are left alone.
+            fn: Called from now on instead of the job's function.
+
+        Returns:
+            How many items run again.
+        """
+        with self.lock:
+            if fn is not None:
+                self.work.replace_function(fn)
+            opened = self.state.reopen(indices)
+            if not opened:
+                return 0
+            self.rounds += 1
+            self._stop.clear()
+            self._paused = False
+            dispatcher = self._dispatcher
+            if dispatcher is not None and not dispatcher.closed and fn is None:
+                dispatcher.queue.go_on()
+                dispatcher.offer(opened)
+                return len(opened)
+        self.session.start()
+        self.session.add(self)
+        self._launch(opened)
+        return len(opened)
+
+    # --- what people ask -------------------------------------------------------------------------------------------
+
+    def future(self, index: int) -> ItemFuture[Any]:
+        """Return the item's future, always the same one while somebody holds it."""
+        from nbfutures.runtime.futures import ItemFuture
+
+        with self._callbacks_lock:
+            made = self._futures.get(index)
+            if made is None:
+                made = self._futures[index] = ItemFuture(self, index)
+            return made
+
+    def item(self, index: int) -> Item:
+        """Return the item at `index`."""
+        return self.work.item(index)
+
+    def is_running(self, index: int) -> bool:
+        """Tell whether the item is being worked on."""
+        return self._dispatcher is not None and self._dispatcher.is_running(index)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until every item is settled; return whether it is."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self.state.changed:
+            while not self.state.is_done:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self.state.changed.wait(left)
+        return True
+
+    def wait_for_item(self, index: int, timeout: float | None = None) -> Outcome:
+        """Block until the item ended, and return its outcome.
+
+        Raises:
+            TimeoutError: If it did not end within `timeout` seconds.
+        """
+        outcome = self.state.outcome(index)
+        if outcome is not None:
+            return outcome
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self.state.changed:
+            while (outcome := self.state.outcome(index)) is None:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(
+                        f"Item {index} of {self.name!r} did not end within {timeout:g} s; it goes on. Wait longer, or "
+                        f"cancel the job with job.cancel()."
+                    )
+                self.state.changed.wait(left)
+        return outcome
+
+    async def wait_async(self, indices: Sequence[int] | None = None, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Await the end of some items, or of the job, without blocking the event loop.
+
+        Raises:
+            TimeoutError: If they did not end within `timeout` seconds.
+        """
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def tell(_: JobEvent) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(changed.set)
+
+        def done() -> bool:
+            if indices is None:
+                return self.state.is_done
+            return all(self.state.outcome(index) is not None for index in indices)
+
+        unsubscribe = self.state.subscribe(tell)
+        try:
+            async with asyncio.timeout(timeout):
+                while not done():
+                    await changed.wait()
+                    changed.clear()
+        finally:
+            unsubscribe()
+
+    def on_item_done(self, index: int, then: Callable[[], None]) -> None:
+        """Have `then` called when the item ended, on the thread that tells it, or at once if it has."""
+        with self._callbacks_lock:
+            if self.state.outcome(index) is None:
+                self._callbacks.setdefault(index, []).append(then)
+                return
+        then()
+
+    def note_health(self, trouble: str) -> None:
+        """Say on the job that Prefect does not answer, or that it does again (an empty text)."""
+        if trouble:
+            self.state.set_note(f"Prefect is not answering ({trouble}); finished items are kept, the job goes on with it")
+        elif self.state.note.startswith("Prefect is not answering"):
+            self.state.set_note("")
+
+    # --- for the rest of the layer -----------------------------------------------------------------------------------
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether nothing new may start."""
+        return self._paused or self._stop.is_set()
+
+    @property
+    def stopped(self) -> threading.Event:
+        """Set while the job is being cancelled."""
+        return self._stop
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell how items ended."""
+        self.state.settle(outcomes)
+        if self.options.fail_fast and not self._stop.is_set():
+            failed = next((one for one in outcomes if one.kind is OutcomeKind.FAILED), None)
+            if failed is not None:
+                self.cancel(f"Cancelled since item {failed.index} failed (fail_fast). Run it with job.retry().")
+
+    def settle_unrun(self, indices: Iterable[int], kind: OutcomeKind, error: BaseException) -> None:
+        """Settle items that never ran."""
+        now, queued, round_of = self.state.clock.now(), self.queued, self.state.round_of
+        self.state.settle(
+            [Outcome(index, kind, None, error, queued, None, now, round=round_of(index)) for index in indices]
+        )
+
+    def fail(self, error: BaseException) -> None:
+        """Record that the flow itself failed; its task runs keep their outcomes."""
+        self.state.crash(error)
+
+    def skip_all(self, reason: str) -> None:
+        """Settle every open item as skipped."""
+        open_items = [index for index in range(len(self.state)) if self.state.outcome(index) is None]
+        self.settle_unrun(open_items, OutcomeKind.SKIPPED, ItemSkippedError(f"Skipped: {reason}"))
+        self.state.set_open_ended(is_open=False)
+
+    def crash(self, error: BaseException) -> None:
+        """End the job, since it cannot go on: what is not settled is cancelled, and can be retried."""
+        self._stop.set()
+        self.state.crash(error)
+        told = JobCrashedError(f"The job could not go on: {error} Then run job.retry().")
+        told.__cause__ = error
+        open_items = [index for index in range(len(self.state)) if self.state.outcome(index) is None]
+        self.settle_unrun(open_items, OutcomeKind.CANCELLED, told)
+        self.state.set_open_ended(is_open=False)
+
+    # --- threads -----------------------------------------------------------------------------------------------------
+
+    def _launch(self, indices: Sequence[int]) -> None:
+        # A copy of the caller's context: its tags and settings hold for the job.
+        self.thread = threading.Thread(
+            target=copy_context().run, args=(self._main, indices), name=f"nbfutures {self.name}", daemon=True
+        )
+        self.thread.start()
+
+    def _main(self, indices: Sequence[int]) -> None:
+        self.state.set_note("waiting for Prefect to start" if not self.session.ready.is_set() else "")
+        capture.install()
+        try:
+            self.session.wait_until_ready(self._stop)
+            self.state.set_note("")
+            self.work.execute(self, indices)
+        except BaseException as error:
+            if not self.state.is_done:
+                if self._stop.is_set() and self.state.crashed is None:
+                    open_items = [index for index in indices if self.state.outcome(index) is None]
+                    told = ItemCancelledError("Cancelled before it ran. Run it with job.retry().")
+                    self.settle_unrun(open_items, OutcomeKind.CANCELLED, told)
+                    self.state.set_open_ended(is_open=False)
+                else:
+                    self.crash(error)
+        finally:
+            capture.uninstall()
+
+    def attach_dispatcher(self, dispatcher: Dispatcher) -> None:
+        """Take a new dispatcher; it starts as the job stands: paused or being cancelled, perhaps."""
+        with self.lock:
+            self._dispatcher = dispatcher
+            halted = self.is_halted
+        if halted:
+            dispatcher.queue.halt()
+        if self._stop.is_set():
+            dispatcher.cancel("Cancelled before it ran. Run it with job.retry().")
+
+    def _on_event(self, event: JobEvent) -> None:
+        if not isinstance(event, Settled) or not self._callbacks:
+            return
+        with self._callbacks_lock:
+            due = [then for one in event.outcomes for then in self._callbacks.pop(one.index, ())]
+        for then in due:
+            then()

@@ -1,0 +1,350 @@
+"""One task run of a plain function's job: it pulls items from the job's queue and works through them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from prefect.utilities.timeout import timeout as interrupt_after
+
+from nbfutures.errors import ItemSkippedError, ItemTimeoutError
+from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime import capture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+    from uuid import UUID
+
+    from nbfutures.model.job_state import JobState
+    from nbfutures.runtime.work import CallWork
+    from nbfutures.runtime.work_queue import WorkQueue
+
+__all__ = ["LANE_SECONDS", "Lane", "LaneWork"]
+
+LANE_SECONDS = 1.0
+"""A task run takes no further item after this long: 5-10 ms for the task run itself are then 1 % at most."""
+
+_NOTABLE_SECONDS = 0.005
+"""An item that took this long may wake the dispatcher, so that its outcome is told at once."""
+_WAKE_SECONDS = 0.02
+_PACKAGE = __name__.split(".")[0]
+
+
+@dataclass(slots=True)
+class LaneWork:
+    """What the lanes of one job share."""
+
+    work: CallWork
+    """The calls; its function may be replaced while lanes run."""
+    queue: WorkQueue
+    state: JobState
+    wake: Callable[[], None]
+    """Wakes the dispatcher; cheap when it is awake."""
+    is_async: bool = False
+    quota: int | None = None
+    """Items for one lane at most; `None` for as many as fit in `LANE_SECONDS`."""
+    retries: int = 0
+    retry_delay: float = 0.0
+    timeout: float | None = None
+    queued: float = 0.0
+    """When the items were submitted."""
+    attempts: dict[int, int] = field(default_factory=dict)
+    """Item to the number of attempts that failed and were followed by another."""
+
+
+class Lane:
+    """Works through items until the queue has none, is halted, or the lane's time is over.
+
+    Args:
+        work: What it shares with the job's other lanes.
+        worker: Name of the worker, for the outcomes.
+        slots: How many coroutines may run at once, where the function is async.
+    """
+
+    def __init__(self, work: LaneWork, worker: str, slots: int = 1) -> None:
+        self.work = work
+        self.worker = worker
+        self.slots = slots
+        # Appended to by the lane and emptied by others: append and popleft of a deque are atomic.
+        self.records: deque[Outcome] = deque()
+        self.running: dict[int, float] = {}
+        """Items that are running now, with their start."""
+        self.is_open = True
+        """Whether it still takes items."""
+        self.pulled = 0
+        self.abandoned: set[int] = set()
+        """Items that were settled while they ran, so that their end is not told."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stir: asyncio.Event | None = None
+        self._last_wake = 0.0
+
+    def drain(self) -> list[Outcome]:
+        """Take the outcomes that were not told yet; may be called from any thread."""
+        taken: list[Outcome] = []
+        while self.records:
+            taken.append(self.records.popleft())
+        return taken
+
+    def run(self, task_run_id: UUID | None) -> int:
+        """Work through items on the calling thread.
+
+        Args:
+            task_run_id: Prefect's id of this task run.
+
+        Returns:
+            How many items failed.
+        """
+        capture.renew()
+        self._task_run_id = task_run_id
+        self._failed = 0
+        try:
+            if self.work.is_async:
+                asyncio.run(self._run_async())
+            else:
+                self._run_sync()
+        finally:
+            self.is_open = False
+            self.work.wake()
+        return self._failed
+
+    def abandon(self, index: int) -> bool:
+        """Give up on an item that runs in a thread: the thread goes on, but the lane takes no further item.
+
+        Returns:
+            Whether the item was still running.
+        """
+        self.abandoned.add(index)
+        if self.running.pop(index, None) is None:
+            self.abandoned.discard(index)
+            return False
+        self.is_open = False
+        return True
+
+    def stir(self) -> None:
+        """Have a lane of coroutines look for new items; may be called from any thread."""
+        loop, event = self._loop, self._stir
+        if loop is not None and event is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(event.set)
+
+    # --- sync ----------------------------------------------------------------------------------------------------
+
+    # Written out in one loop, with local names: what stands here is paid for every item.
+    def _run_sync(self) -> None:
+        work = self.work
+        calls, pull, now, cpu = work.work, work.queue.pull, work.state.clock.now, time.thread_time
+        round_of, record, running = work.state.round_of, self.records.append, self.running
+        worker, run_id, queued = self.worker, self._task_run_id, work.queued
+        left = work.quota or -1
+        plain = not work.retries and not work.timeout
+        deadline = now() + LANE_SECONDS if work.quota is None else float("inf")
+        sink = capture.OutputSink()
+        with capture.into(sink):
+            while left and self.is_open and (index := pull()) is not None:
+                left -= 1
+                self.pulled += 1
+                started = now()
+                running[index] = started
+                cpu_started = cpu()
+                try:
+                    value = calls.call(index) if plain else self._call(index)
+                    if type(value) is CoroutineType:
+                        value = asyncio.run(value)
+                except BaseException as error:
+                    ended = now()
+                    self._note_failure(index, error, started, ended, cpu() - cpu_started, sink)
+                else:
+                    used = cpu() - cpu_started
+                    ended = now()
+                    record(
+                        Outcome(
+                            index, OutcomeKind.COMPLETED, value, None, queued, started, ended, used, worker,
+                            work.attempts.get(index, 0) + 1, sink.take(), run_id, round_of(index),
+                        )
+                    )  # fmt: skip
+                    # Nothing that an item returned may live on through this frame.
+                    del value
+                if running.pop(index, None) is None:
+                    self._forget(index)
+                    break
+                if ended - started > _NOTABLE_SECONDS and ended - self._last_wake > _WAKE_SECONDS:
+                    self._last_wake = ended
+                    work.wake()
+                if ended > deadline:
+                    break
+
+    def _call(self, index: int) -> Any:
+        """Call with retries that follow at once, and with the timeout."""
+        work = self.work
+        while True:
+            self.running[index] = work.state.clock.now()
+            try:
+                if work.timeout is None:
+                    return work.work.call(index)
+                try:
+                    # Stops pure Python code in its tracks; what blocks in C is given up on by the dispatcher.
+                    with interrupt_after(work.timeout, timeout_exc_type=_Expired):
+                        return work.work.call(index)
+                except _Expired:
+                    raise _timed_out(work.timeout) from None
+            except ItemSkippedError:
+                raise
+            except Exception:
+                used = work.attempts.get(index, 0)
+                if used >= work.retries or work.retry_delay > 0:
+                    raise
+                work.attempts[index] = used + 1
+
+    def _note_failure(
+        self, index: int, error: BaseException, started: float, ended: float, used: float | None, sink: Any
+    ) -> None:
+        work = self.work
+        attempts = work.attempts.get(index, 0)
+        skipped = isinstance(error, ItemSkippedError)
+        if isinstance(error, Exception) and not skipped and attempts < work.retries and index not in self.abandoned:
+            work.attempts[index] = attempts + 1
+            sink.take()
+            work.queue.put_later(index, ended + work.retry_delay)
+            work.wake()
+            return
+        if not skipped:
+            self._failed += 1
+        self.records.append(
+            Outcome(
+                index=index,
+                kind=OutcomeKind.SKIPPED if skipped else OutcomeKind.FAILED,
+                error=error.with_traceback(_without_own_frames(error.__traceback__)),
+                queued=work.queued,
+                started=None if skipped else started,
+                ended=ended,
+                cpu_seconds=used,
+                worker=self.worker,
+                attempts=0 if skipped else attempts + 1,
+                output=sink.take(),
+                task_run_id=self._task_run_id,
+                round=work.state.round_of(index),
+            )
+        )
+
+    def _forget(self, index: int) -> None:
+        """Drop the outcomes of an item that was given up on."""
+        for outcome in self.drain():
+            if outcome.index != index:
+                self.records.append(outcome)
+
+    # --- async ---------------------------------------------------------------------------------------------------
+
+    async def _run_async(self) -> None:
+        work, queue = self.work, self.work.queue
+        self._loop = asyncio.get_running_loop()
+        self._stir = asyncio.Event()
+        tasks: set[asyncio.Task[None]] = set()
+
+        def done(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            if self._stir is not None:
+                self._stir.set()
+
+        while True:
+            while len(tasks) < self.slots and (work.quota is None or self.pulled < work.quota):
+                index = queue.try_pull()
+                if index is None:
+                    break
+                self.pulled += 1
+                task = asyncio.create_task(self._one(index))
+                tasks.add(task)
+                task.add_done_callback(done)
+            pause = queue.seconds_to_turn() if len(queue) else 0.0
+            if not tasks and not pause:
+                break
+            try:
+                await asyncio.wait_for(self._stir.wait(), pause or None)
+            except TimeoutError:
+                pass
+            self._stir.clear()
+
+    async def _one(self, index: int) -> None:
+        work = self.work
+        now = work.state.clock.now
+        sink = capture.OutputSink()
+        started = now()
+        self.running[index] = started
+        with capture.into(sink):
+            try:
+                value = await self._call_async(index)
+            except BaseException as error:
+                self._note_failure(index, error, started, now(), None, sink)
+            else:
+                self.records.append(
+                    Outcome(
+                        index=index,
+                        kind=OutcomeKind.COMPLETED,
+                        value=value,
+                        queued=work.queued,
+                        started=started,
+                        ended=now(),
+                        worker=self.worker,
+                        attempts=work.attempts.get(index, 0) + 1,
+                        output=sink.take(),
+                        task_run_id=self._task_run_id,
+                        round=work.state.round_of(index),
+                    )
+                )
+        self.running.pop(index, None)
+        ended = now()
+        if ended - started > _NOTABLE_SECONDS and ended - self._last_wake > _WAKE_SECONDS:
+            self._last_wake = ended
+            work.wake()
+
+    async def _call_async(self, index: int) -> Any:
+        work = self.work
+        while True:
+            try:
+                made = work.work.call(index)
+                if not inspect.isawaitable(made):
+                    return made
+                if work.timeout is None:
+                    return await made
+                limit = asyncio.timeout(work.timeout)
+                try:
+                    async with limit:
+                        return await made
+                except TimeoutError:
+                    if limit.expired():
+                        raise _timed_out(work.timeout) from None
+                    raise
+            except ItemSkippedError:
+                raise
+            except Exception:
+                used = work.attempts.get(index, 0)
+                if used >= work.retries or work.retry_delay > 0:
+                    raise
+                work.attempts[index] = used + 1
+
+
+class _Expired(TimeoutError):
+    """The lane's own timeout, told apart from one that the function raises."""
+
+
+def _timed_out(seconds: float) -> ItemTimeoutError:
+    return ItemTimeoutError(
+        f"The item ran longer than its timeout of {seconds:g} s. Give it more time, or split its work into smaller items."
+    )
+
+
+def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
+    for one in _walk(trace):
+        if not str(one.tb_frame.f_globals.get("__name__", "")).startswith((f"{_PACKAGE}.", "prefect.")):
+            return one
+    return trace
+
+
+def _walk(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next

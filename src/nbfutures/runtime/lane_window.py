@@ -1,0 +1,192 @@
+"""The window of a plain function's job: a few task runs, each working through many items."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+from prefect.states import Completed, Failed
+
+from nbfutures.errors import ItemTimeoutError, JobCrashedError
+from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.lane import Lane, LaneWork
+
+if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+    from prefect.states import State
+    from prefect.task_runners import TaskRunner
+
+    from nbfutures.runtime.dispatcher import Dispatcher
+    from nbfutures.runtime.feed import Feed
+
+__all__ = ["LaneWindow"]
+
+_COROUTINES = 100
+"""Coroutines in flight where neither `workers` nor `in_flight` says otherwise."""
+_GRACE_SECONDS = 0.25
+"""How long an item may take to notice its timeout before it is given up on."""
+_EMPTY_CRASHES = 3
+"""Task runs that may crash before they ran an item, one after the other, before the job crashes."""
+
+_lanes: dict[str, Lane] = {}
+_numbers = itertools.count(1)
+
+
+@task(name="lane", persist_result=False, cache_policy=NO_CACHE)
+def run_lane(lane: str) -> State[Any]:
+    """Work through items; the argument is a name, so that Prefect has nothing to look through or to store."""
+    context = TaskRunContext.get()
+    working = _lanes[lane]
+    failed = working.run(context.task_run.id if context else None)
+    told = f"{working.pulled:,} items" + (f", {failed:,} failed" if failed else "")
+    return Failed(message=told) if failed else Completed(message=told, data=working.pulled)
+
+
+class LaneWindow:
+    """Keeps as many lanes at work as the job has workers.
+
+    Args:
+        dispatcher: The dispatcher that owns this window.
+        feed: Tells when a lane's task run is done.
+        runner: Where the lanes run.
+        work: What the lanes share.
+        workers: Lanes at once.
+        in_flight: Items at once, at most; for coroutines their number.
+        name: Name of the task runs.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        feed: Feed,
+        runner: TaskRunner[Any],
+        work: LaneWork,
+        *,
+        workers: int,
+        in_flight: int | None,
+        name: str,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._run = dispatcher.run
+        self._feed = feed
+        self._runner = runner
+        self._work = work
+        self._slots = in_flight or _COROUTINES
+        self._most = 1 if work.is_async else min(workers, in_flight or workers)
+        self._name = name
+        self._lanes: dict[Lane, tuple[str, int]] = {}
+        self._count = 0
+        self._crashes = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether lanes are in flight."""
+        return bool(self._lanes)
+
+    def refill(self) -> None:
+        """Start lanes while there are items for them."""
+        lanes = list(self._lanes)
+        for lane in lanes:
+            if lane.is_open and self._work.is_async and len(self._work.queue):
+                lane.stir()
+        working = sum(lane.is_open for lane in lanes)
+        entering = sum(lane.is_open and not lane.pulled for lane in lanes)
+        wanted = min(self._most - working, len(self._work.queue) - entering)
+        for _ in range(wanted):
+            self._start()
+
+    def sweep(self) -> None:
+        """Tell what the lanes have recorded, and give up on what ran out of time."""
+        told: list[Outcome] = []
+        for lane in list(self._lanes):
+            told.extend(lane.drain())
+            if self._work.timeout is not None and not self._work.is_async:
+                told.extend(self._give_up_late(lane, self._work.timeout))
+        if told:
+            self._run.settle(told)
+
+    def running(self) -> int:
+        """Return how many items are being worked on."""
+        return sum(len(lane.running) for lane in list(self._lanes))
+
+    def is_running(self, index: int) -> bool:
+        """Tell whether the item is being worked on."""
+        return any(index in lane.running for lane in list(self._lanes))
+
+    def cancel_queued(self) -> None:
+        """Have coroutines notice that there is nothing more to do; threads see it after their item."""
+        for lane in list(self._lanes):
+            lane.stir()
+
+    def _start(self) -> None:
+        slots = self._slots - sum(len(lane.running) for lane in self._lanes)
+        if self._work.is_async and slots < 1:
+            return
+        self._count += 1
+        used = {number for _, number in self._lanes.values()}
+        number = next(number for number in itertools.count(1) if number not in used)
+        lane = Lane(self._work, f"thread {number}", slots)
+        key = f"{self._name} {self._count} ({next(_numbers)})"
+        _lanes[key] = lane
+        self._lanes[lane] = (key, number)
+        named = run_lane.with_options(name=self._name, task_run_name=f"{self._name} {self._count}")
+        future = self._runner.submit(named, {"lane": key})
+        self._feed.watch(future, lambda: self._on_done(lane, future))
+
+    def _on_done(self, lane: Lane, future: PrefectFuture[Any]) -> None:
+        """Take in the end of a lane's task run; on the feed's thread."""
+        key, _ = self._lanes.pop(lane)
+        _lanes.pop(key, None)
+        lane.is_open = False
+        told = lane.drain()
+        problem = None
+        try:
+            future.wait()
+            if not future.state.is_completed() and not lane.pulled:
+                problem = future.state.message or "its task run did not start"
+        except BaseException as error:
+            problem = error
+        # Items that the lane took and did not record: only a failure of the engine itself leaves some.
+        for index in list(lane.running):
+            error = JobCrashedError(f"Prefect ended the task run under the item: {problem}. Run it with job.retry().")
+            told.append(self._failed(index, error, lane.running.pop(index)))
+        if told:
+            self._run.settle(told)
+        self._crashes = self._crashes + 1 if problem is not None and not lane.pulled else 0
+        if self._crashes >= _EMPTY_CRASHES:
+            cause = problem if isinstance(problem, BaseException) else RuntimeError(str(problem))
+            self._run.crash(cause)
+        self._dispatcher.wake()
+
+    def _give_up_late(self, lane: Lane, timeout: float) -> list[Outcome]:
+        now = self._run.state.clock.now()
+        late: list[Outcome] = []
+        for index, started in lane.running.copy().items():
+            if now - started < timeout + _GRACE_SECONDS or not lane.abandon(index):
+                continue
+            attempts = self._work.attempts.get(index, 0)
+            if attempts < self._work.retries:
+                self._work.attempts[index] = attempts + 1
+                self._work.queue.put_later(index, now + self._work.retry_delay)
+                continue
+            error = ItemTimeoutError(
+                f"The item ran longer than its timeout of {timeout:g} s and was given up on; a thread cannot be stopped "
+                f"from outside, so its call ends by itself. Give it more time, or split its work into smaller items."
+            )
+            late.append(self._failed(index, error, started))
+        return late
+
+    def _failed(self, index: int, error: BaseException, started: float) -> Outcome:
+        return Outcome(
+            index=index,
+            kind=OutcomeKind.FAILED,
+            error=error,
+            queued=self._work.queued,
+            started=started,
+            ended=self._run.state.clock.now(),
+            attempts=self._work.attempts.get(index, 0) + 1,
+            round=self._run.state.round_of(index),
+        )

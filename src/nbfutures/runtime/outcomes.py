@@ -1,0 +1,109 @@
+"""The one door from a Prefect future to an outcome."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prefect.exceptions import UpstreamTaskError
+from prefect.results import ResultRecord
+
+from nbfutures.errors import ItemCancelledError, ItemSkippedError, ItemTimeoutError
+from nbfutures.model.outcome import CapturedOutput, Outcome, OutcomeKind
+
+if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+    from prefect.states import State
+
+__all__ = ["Observed", "outcome_of"]
+
+
+@dataclass(slots=True)
+class Observed:
+    """What was seen of a task run where it ran; all of it may be missing."""
+
+    queued: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    cpu_seconds: float | None = None
+    worker: str | None = None
+    attempts: int = 0
+    output: CapturedOutput | None = None
+    error: BaseException | None = None
+    """What the function raised in the last attempt."""
+
+
+def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: int, observed: Observed) -> Outcome:
+    """Turn a Prefect future that is done into the outcome of an item. Never raises and makes no call to the API.
+
+    Args:
+        future: A future that `as_completed` yielded.
+        index: The item.
+        now: The time, in seconds since the epoch.
+        round_: The item's round.
+        observed: What was seen of it where it ran.
+    """
+    kind, value, error = _ending(future)
+    if kind is OutcomeKind.FAILED and observed.error is not None and type(observed.error) is type(error):
+        error = observed.error
+    ran = observed.started is not None
+    return Outcome(
+        index=index,
+        kind=kind,
+        value=value,
+        error=error,
+        queued=observed.queued,
+        started=observed.started,
+        ended=observed.ended if observed.ended is not None and kind is not OutcomeKind.CANCELLED else now,
+        cpu_seconds=observed.cpu_seconds,
+        worker=observed.worker,
+        attempts=observed.attempts if ran else 0,
+        output=observed.output,
+        task_run_id=_id_of(future),
+        round=round_,
+    )
+
+
+def _id_of(future: Any) -> Any:
+    return getattr(future, "task_run_id", None) or getattr(future, "flow_run_id", None)
+
+
+def _ending(future: PrefectFuture[Any]) -> tuple[OutcomeKind, Any, BaseException | None]:
+    wrapped = getattr(future, "wrapped_future", None)
+    if isinstance(wrapped, concurrent.futures.Future) and wrapped.cancelled():
+        return OutcomeKind.CANCELLED, None, ItemCancelledError("Cancelled before it ran. Run it with job.retry().")
+    try:
+        # `.state` is only right after `.wait()`, which returns at once by now.
+        future.wait()
+        state = future.state
+    except concurrent.futures.CancelledError:
+        return OutcomeKind.CANCELLED, None, ItemCancelledError("Cancelled before it ran. Run it with job.retry().")
+    except BaseException as error:
+        return OutcomeKind.FAILED, None, error
+    return _ending_of_state(state)
+
+
+def _ending_of_state(state: State[Any]) -> tuple[OutcomeKind, Any, BaseException | None]:
+    if state.is_completed():
+        if isinstance(state.data, ResultRecord):
+            return OutcomeKind.COMPLETED, state.data.result, None
+        try:
+            return OutcomeKind.COMPLETED, state.result(_sync=True), None
+        except BaseException as error:
+            return OutcomeKind.FAILED, None, error
+    if state.is_pending():
+        return OutcomeKind.SKIPPED, None, ItemSkippedError(f"Skipped: {state.message or 'what it depends on failed'}")
+    try:
+        error = state.result(raise_on_failure=False, _sync=True)
+    except BaseException as raised:
+        error = raised
+    if not isinstance(error, BaseException):
+        error = RuntimeError(str(state.message or error))
+    if state.is_cancelled():
+        return OutcomeKind.CANCELLED, None, error
+    if isinstance(error, UpstreamTaskError):
+        return OutcomeKind.SKIPPED, None, ItemSkippedError(f"Skipped: {error}")
+    if state.name == "TimedOut" and not isinstance(error, ItemTimeoutError):
+        error = ItemTimeoutError(str(state.message or error))
+    return OutcomeKind.FAILED, None, error

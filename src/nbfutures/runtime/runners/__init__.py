@@ -1,0 +1,31 @@
+"""Where items run: one file for each runner, loaded when it is first used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect.task_runners import TaskRunner
+
+__all__ = ["default_workers", "make_runner"]
+
+_MODULES = {"threads": "nbfutures.runtime.runners.threads"}
+
+
+def default_workers() -> int:
+    """Return how many workers a runner of this machine has: CPUs + 4, at most 32, as `ThreadPoolExecutor`."""
+    return min(32, (os.cpu_count() or 1) + 4)
+
+
+def make_runner(name: str, size: int, nested: int) -> TaskRunner[Any]:
+    """Return a new Prefect task runner.
+
+    Args:
+        name: One of `nbfutures.model.options.RUNNERS`.
+        size: How many task runs of the job run at once.
+        nested: How many task runs that task runs submit run at once, for each level.
+    """
+    made: TaskRunner[Any] = importlib.import_module(_MODULES[name]).make(size, nested)
+    return made

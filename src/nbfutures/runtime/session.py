@@ -1,0 +1,202 @@
+"""What one kernel holds: the connection to Prefect and the list of jobs."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import threading
+import time
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from nbfutures.errors import ServerStartError, ServerUnreachableError
+from nbfutures.model.options import JobOptions
+from nbfutures.runtime.prefect_settings import ProcessSettings, configured_api_url
+from nbfutures.runtime.server import ServerLease, check_health, lease_server
+
+if TYPE_CHECKING:
+    from nbfutures.runtime.job_run import JobRun
+
+__all__ = ["Session", "get_session"]
+
+_WATCH_SECONDS = 0.4
+_HEALTH_SECONDS = 0.5
+"""Together with the interval: trouble is told within a second."""
+_REACH_SECONDS = 5.0
+_RECHECKS = 3
+_DRAIN_SECONDS = 10.0
+
+
+class Session:
+    """The kernel's connection to Prefect, made in the background, and its jobs, the newest last."""
+
+    def __init__(self) -> None:
+        self.jobs: list[JobRun] = []
+        self.defaults = JobOptions()
+        self.ready = threading.Event()
+        """Set once Prefect answers or cannot be had."""
+        self.error: Exception | None = None
+        self.api_url: str | None = None
+        self.lease: ServerLease | None = None
+        self._settings = ProcessSettings()
+        self._lock = threading.Lock()
+        self._starter: threading.Thread | None = None
+        self._watcher: threading.Thread | None = None
+        self._closing = threading.Event()
+
+    def start(self) -> None:
+        """Connect to Prefect in the background, if that is not done; a failed start is tried again. Does not block."""
+        with self._lock:
+            if self._starter is not None and (self._starter.is_alive() or self._is_well()):
+                return
+            self.ready.clear()
+            self.error = None
+            self._closing.clear()
+            self._starter = threading.Thread(
+                target=copy_context().run, args=(self._start,), name="nbfutures session", daemon=True
+            )
+            self._starter.start()
+
+    def wait_until_ready(self, stop: threading.Event | None = None) -> None:
+        """Block until Prefect answers.
+
+        Args:
+            stop: Ends the waiting when it is set.
+
+        Raises:
+            ServerStartError: If the local server did not start.
+            ServerUnreachableError: If the server that the user has chosen does not answer.
+        """
+        self.start()
+        while not self.ready.wait(0.1):
+            if stop is not None and stop.is_set():
+                raise ServerStartError("The job was cancelled while Prefect was starting.")
+        if self.error is not None:
+            raise self.error
+
+    def add(self, run: JobRun) -> None:
+        """Add a job to the list, and watch Prefect's health while it runs."""
+        if run not in self.jobs:
+            self.jobs.append(run)
+        self._watch()
+
+    def drain_at_exit(self) -> None:
+        """Have the jobs end before Prefect's services do when the process ends, so that their last states are recorded.
+
+        To be called once Prefect's services run: they register in the same place, and the last one is called first.
+        """
+        # `atexit` is too late: by then Prefect can send nothing any more.
+        register = getattr(threading, "_register_atexit", atexit.register)
+        try:
+            register(self._drain)
+        except RuntimeError:
+            return
+
+    def _drain(self) -> None:
+        running = [run for run in self.jobs if run.thread is not None and run.thread.is_alive()]
+        for run in running:
+            run.cancel("Cancelled since the kernel ended.")
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        for run in running:
+            if run.thread is not None:
+                run.thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def close(self) -> None:
+        """Cancel what runs, let go of the server and give back the settings."""
+        for run in self.jobs:
+            if not run.state.is_done:
+                run.cancel()
+        self._closing.set()
+        with self._lock:
+            lease, self.lease = self.lease, None
+            self._starter = None
+            self.ready.clear()
+        if lease is not None:
+            lease.release()
+        self._settings.restore()
+
+    # --- connecting ------------------------------------------------------------------------------------------------
+
+    def _is_well(self) -> bool:
+        return self.ready.is_set() and self.error is None and (self.lease is None or self.lease.is_alive())
+
+    def _start(self) -> None:
+        try:
+            self._connect()
+        except Exception as error:
+            self.error = error
+        finally:
+            self.ready.set()
+
+    def _connect(self) -> None:
+        # Before Prefect is imported, since that is when it reads how it is to log.
+        self._settings.apply()
+        url = configured_api_url() if self.lease is None else None
+        if url is not None:
+            importlib.import_module("prefect")
+            self._reach(url)
+            self.api_url = url
+            return
+        if self.lease is not None:
+            self.lease.release()
+        self.lease = lease_server()
+        # The server takes its time to start: Prefect is imported meanwhile.
+        importlib.import_module("nbfutures.runtime.flow_run")
+        self.lease.wait_until_ready(stop=self._closing)
+        address = self.lease.address
+        self._settings.apply(api_url=address.api_url, auth=address.auth)
+        self.api_url = address.api_url
+
+    def _reach(self, url: str) -> None:
+        health = check_health(url, _REACH_SECONDS)
+        for _ in range(_RECHECKS):
+            if health.ok:
+                return
+            if self._closing.wait(_WATCH_SECONDS):
+                break
+            health = check_health(url, _REACH_SECONDS)
+        if not health.ok:
+            raise ServerUnreachableError(
+                f"The Prefect server at PREFECT_API_URL={url} does not answer ({health.detail}). Start it or correct the "
+                f"URL; or unset PREFECT_API_URL and restart the kernel to use a local server. Then run job.retry()."
+            )
+
+    # --- watching --------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        with self._lock:
+            if self._watcher is not None and self._watcher.is_alive():
+                return
+            self._watcher = threading.Thread(
+                target=copy_context().run, args=(self._watch_health,), name="nbfutures health", daemon=True
+            )
+            self._watcher.start()
+
+    def _watch_health(self) -> None:
+        """Say on the running jobs when Prefect does not answer. Ends some time after the last job."""
+        idle_since = time.monotonic()
+        while not self._closing.wait(_WATCH_SECONDS):
+            running = [run for run in self.jobs if not run.state.is_done]
+            if running:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > 2.0:  # noqa: PLR2004
+                return
+            if not running or not self.ready.is_set() or self.api_url is None:
+                continue
+            health = check_health(self.api_url, _HEALTH_SECONDS)
+            for run in running:
+                run.note_health("" if health.ok else health.detail)
+
+
+_session: Session | None = None
+_session_lock = threading.Lock()
+
+
+def get_session() -> Session:
+    """Return the kernel's session; made at the first call, which connects to nothing."""
+    global _session  # noqa: PLW0603 - one for each kernel
+    with _session_lock:
+        if _session is None:
+            _session = Session()
+            atexit.register(_session.close)
+        return _session

@@ -1,0 +1,190 @@
+"""The window of a Prefect task's job: one task run for each item, with the task's own settings."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from prefect.utilities.callables import collapse_variadic_parameters, get_parameter_defaults
+
+from nbfutures.runtime import capture
+from nbfutures.runtime.outcomes import Observed, outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prefect.futures import PrefectFuture
+    from prefect.task_runners import TaskRunner
+    from prefect.tasks import Task
+
+    from nbfutures.runtime.dispatcher import Dispatcher
+    from nbfutures.model.options import JobOptions
+    from nbfutures.runtime.feed import Feed
+    from nbfutures.runtime.work import CallWork
+
+__all__ = ["TaskWindow", "observe"]
+
+
+class TaskWindow:
+    """Keeps a bounded number of task runs in flight.
+
+    Args:
+        dispatcher: The dispatcher that owns this window.
+        feed: Tells when a task run is done.
+        runner: Where the task runs run.
+        work: The calls of the user's task.
+        size: Task runs in flight, at most.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, feed: Feed, runner: TaskRunner[Any], work: CallWork, *, size: int
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._run = dispatcher.run
+        self._feed = feed
+        self._runner = runner
+        self._work = work
+        self._size = size
+        self._in_flight: dict[int, tuple[PrefectFuture[Any], Observed]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether task runs are in flight."""
+        return bool(self._in_flight)
+
+    def refill(self) -> None:
+        """Submit items up to the window's size."""
+        while len(self._in_flight) < self._size:
+            index = self._dispatcher.queue.try_pull()
+            if index is None:
+                return
+            self._submit(index)
+
+    def sweep(self) -> None:
+        """Do nothing: each task run is told when it is done."""
+
+    def running(self) -> int:
+        """Return how many items are being worked on."""
+        return sum(seen.started is not None and seen.ended is None for _, seen in list(self._in_flight.values()))
+
+    def is_running(self, index: int) -> bool:
+        """Tell whether the item is being worked on."""
+        entry = self._in_flight.get(index)
+        return entry is not None and entry[1].started is not None
+
+    def cancel_queued(self) -> None:
+        """Take back what no worker has started."""
+        for future, _ in list(self._in_flight.values()):
+            wrapped = getattr(future, "wrapped_future", None)
+            if wrapped is not None:
+                wrapped.cancel()
+
+    def _submit(self, index: int) -> None:
+        seen = Observed(queued=self._run.queued)
+        task = with_job_options(self._work.target, self._run.options)
+        parameters = {**get_parameter_defaults(task.fn), **self._work.parameters(index)}
+        made = observe(task, seen, self._run.state.clock.now)
+        future = self._runner.submit(made, collapse_variadic_parameters(task.fn, parameters))
+        self._in_flight[index] = (future, seen)
+        self._feed.watch(future, lambda: self._on_done(index, future, seen))
+
+    def _on_done(self, index: int, future: PrefectFuture[Any], seen: Observed) -> None:
+        """Take in the end of a task run; on the feed's thread."""
+        state = self._run.state
+        outcome = outcome_of(future, index, now=state.clock.now(), round_=state.round_of(index), observed=seen)
+        self._in_flight.pop(index, None)
+        self._run.settle([outcome])
+        self._dispatcher.wake()
+
+
+def with_job_options(task: Task[Any, Any], options: JobOptions) -> Task[Any, Any]:
+    """Return the task with the job's options for retries and timeout; its own settings hold where the job has none."""
+    changes = {
+        name: value
+        for name, value in (
+            ("retries", options.retries),
+            ("retry_delay_seconds", options.retry_delay),
+            ("timeout_seconds", options.timeout),
+        )
+        if value is not None
+    }
+    return task.with_options(**changes) if changes else task  # type: ignore[arg-type]
+
+
+def observe(task: Task[Any, Any], seen: Observed, now: Callable[[], float]) -> Task[Any, Any]:
+    """Return a copy of a task that notes in `seen` when and where its function runs.
+
+    Args:
+        task: Any task; one whose function is a generator is returned as it is.
+        seen: Filled in by the thread that runs the function.
+        now: Tells the time in seconds since the epoch.
+    """
+    fn = task.fn
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        return task
+    sink = capture.OutputSink()
+
+    def begin() -> float:
+        capture.renew()
+        seen.attempts += 1
+        seen.worker = _worker_name()
+        seen.ended = None
+        seen.error = None
+        seen.started = now()
+        return time.thread_time()
+
+    def end(cpu_started: float, error: BaseException | None) -> None:
+        seen.cpu_seconds = time.thread_time() - cpu_started
+        seen.ended = now()
+        seen.output = sink.take()
+        seen.error = error
+
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def observed_async(*args: Any, **kwargs: Any) -> Any:
+            error = None
+            cpu_started = begin()
+            try:
+                with capture.into(sink):
+                    return await fn(*args, **kwargs)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                end(cpu_started, error)
+                del error
+
+        made: Any = observed_async
+    else:
+
+        @functools.wraps(fn)
+        def observed_sync(*args: Any, **kwargs: Any) -> Any:
+            error = None
+            cpu_started = begin()
+            try:
+                with capture.into(sink):
+                    return fn(*args, **kwargs)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                end(cpu_started, error)
+                del error
+
+        made = observed_sync
+    twin = copy.copy(task)
+    twin.fn = made
+    return twin
+
+
+def _worker_name() -> str:
+    """Name the current thread as people count: "thread 1" is the pool's first."""
+    name = threading.current_thread().name
+    _, _, number = name.rpartition("_")
+    return f"thread {int(number) + 1}" if number.isdigit() else name

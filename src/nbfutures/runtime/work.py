@@ -1,0 +1,273 @@
+"""What a job runs: calls of a function, or of a Prefect task."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nbfutures.errors import ItemSkippedError, MapArgumentsError, NbfuturesError
+from nbfutures.model.item import Item
+from nbfutures.runtime.mapping import CallTable, bind, call_with, map_calls, pending_lengths, single_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from nbfutures.runtime.job_run import JobRun
+
+__all__ = ["CallWork", "Work", "is_async_function", "is_prefect_task", "map_work", "submit_work"]
+
+
+class Work(Protocol):
+    """What a job runs."""
+
+    @property
+    def known_length(self) -> int | None:
+        """Number of items, or `None` if they become known while the job runs."""
+        ...
+
+    def all_indices(self) -> Sequence[int]:
+        """Return the items to start with."""
+        ...
+
+    def item(self, index: int) -> Item:
+        """Return the item at `index`."""
+        ...
+
+    def execute(self, run: JobRun, indices: Sequence[int]) -> None:
+        """Run items to their end. Blocks; on the job's flow thread, once Prefect answers."""
+        ...
+
+    def cancel(self, run: JobRun) -> None:
+        """Stop what only this work knows how to stop. Must not block."""
+        ...
+
+    def replace_function(self, fn: Callable[..., Any]) -> None:
+        """Call another function from now on."""
+        ...
+
+
+class CallWork:
+    """Calls of one function, plain or async, or of one Prefect task.
+
+    Args:
+        target: What the user gave: a callable, or a Prefect `Task`.
+        arguments: The arguments by parameter name.
+        table: The calls, or `None` if their number depends on futures.
+    """
+
+    def __init__(self, target: Any, arguments: Mapping[str, Any], table: CallTable | None) -> None:
+        self.target = target
+        self.arguments = arguments
+        self.table = table
+        self.call: Callable[[int], Any] = _unready
+        if table is not None:
+            self._prepare(table)
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it is a Prefect task, which has a task run for each item."""
+        return is_prefect_task(self.target)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is async."""
+        return is_async_function(function_of(self.target))
+
+    @property
+    def known_length(self) -> int | None:
+        """Number of calls, or `None` while it depends on futures."""
+        return None if self.table is None else len(self.table)
+
+    @property
+    def has_dependencies(self) -> bool:
+        """Whether calls wait for futures."""
+        return self.table is not None and self.table.has_futures
+
+    def all_indices(self) -> Sequence[int]:
+        """Return all items that are known."""
+        return range(len(self.table) if self.table is not None else 0)
+
+    def item(self, index: int) -> Item:
+        """Return the call at `index`."""
+        if self.table is None:
+            raise IndexError(index)
+        return self.table.item(index)
+
+    def dependencies(self, index: int) -> list[Any]:
+        """Return the futures that the call at `index` waits for."""
+        return self.table.dependencies(index) if self.table is not None else []
+
+    def parameters(self, index: int) -> dict[str, Any]:
+        """Return the arguments of the call at `index` for a task run: with lists of futures where a job was given."""
+        assert self.table is not None
+        return {name: _inner_futures(value) for name, value in self.table.arguments(index).items()}
+
+    def resolve_length(self) -> range:
+        """Split the calls, now that the futures that they are mapped over have values; return the items."""
+        from prefect.utilities.engine import resolve_inputs_sync
+
+        resolved = resolve_inputs_sync(dict(self.arguments), max_depth=0)
+        self._prepare(map_calls(function_of(self.target), resolved))
+        assert self.table is not None
+        return range(len(self.table))
+
+    def execute(self, run: JobRun, indices: Sequence[int]) -> None:
+        """Run items within a flow run of their own."""
+        from nbfutures.runtime.flow_run import run_calls
+
+        run_calls(run, self, indices)
+
+    def cancel(self, run: JobRun) -> None:
+        """Do nothing: the dispatcher knows what to cancel."""
+
+    def replace_function(self, fn: Callable[..., Any]) -> None:
+        """Call another function with the same arguments from now on.
+
+        Raises:
+            MapArgumentsError: If it is of another kind (async or not, task or not) or does not take the arguments.
+        """
+        check_callable(fn)
+        if (is_prefect_task(fn), is_async_function(function_of(fn))) != (self.is_task, self.is_async):
+            raise MapArgumentsError(
+                f"{_kind(fn)} cannot take the place of {_kind(self.target)} in a job. Give the same kind of function, or "
+                f"start a new job: nbf.map(fn, job.failed['input'])."
+            )
+        table = self.table
+        if table is None:
+            raise NbfuturesError("The job's items are not known yet: wait for it, then retry.")
+        arguments = table.arguments(0) if len(table) else {}
+        signature = _signature(function_of(fn))
+        if signature is not None:
+            try:
+                signature.bind(**arguments)
+            except TypeError as error:
+                given = ", ".join(arguments) or "no argument"
+                raise MapArgumentsError(
+                    f"{name_of(fn)}{signature} does not take this job's arguments ({given}): {error}. Keep the names."
+                ) from None
+        self.target = fn
+        self._prepare(table)
+
+    def _prepare(self, table: CallTable) -> None:
+        self.table = table
+        fn = function_of(self.target)
+        if table.has_futures or table.has_annotations:
+            self.call = functools.partial(_call_resolved, fn, table)
+        else:
+            self.call = table.caller(fn)
+
+
+def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallWork:
+    """Return the work of mapping a function over arguments.
+
+    Raises:
+        MapArgumentsError: If the arguments do not fit, or there is nothing to map over.
+    """
+    check_callable(target)
+    arguments = bind(function_of(target), args, kwargs)
+    if pending_lengths(arguments):
+        return CallWork(target, {name: _inner_futures(value) for name, value in arguments.items()}, None)
+    return CallWork(target, arguments, map_calls(function_of(target), arguments))
+
+
+def submit_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallWork:
+    """Return the work of one call.
+
+    Raises:
+        MapArgumentsError: If the arguments do not fit.
+    """
+    check_callable(target)
+    table = single_call(function_of(target), args, kwargs)
+    return CallWork(target, table.statics, table)
+
+
+def check_callable(target: Any) -> None:
+    """Raise `MapArgumentsError` unless `target` can be called for items."""
+    if type(target).__module__.startswith("prefect.") and type(target).__name__ == "Flow":
+        raise MapArgumentsError(
+            f"{name_of(target)!r} is a Prefect flow, which has no items. Run it in the background with nbf.run(flow, ...), "
+            f"or map a task that calls it."
+        )
+    if not callable(target):
+        raise MapArgumentsError(
+            f"The first argument must be a function or a Prefect task, got {type(target).__name__}. "
+            f"Write map(fn, items), not map(fn(items))."
+        )
+
+
+def check_callable_flow(target: Any) -> None:
+    """Raise `MapArgumentsError` unless `target` can be run as a flow."""
+    if is_prefect_task(target):
+        raise MapArgumentsError(
+            f"{name_of(target)!r} is a Prefect task; run() takes a flow. Use nbf.submit(task, ...) or nbf.map(task, ...)."
+        )
+    if not callable(target):
+        raise MapArgumentsError(
+            f"The first argument must be a Prefect flow or a function, got {type(target).__name__}. "
+            f"Write run(my_flow, ...), not run(my_flow(...))."
+        )
+
+
+def is_prefect_task(target: Any) -> bool:
+    """Tell whether `target` is a Prefect `Task`, without importing Prefect."""
+    return any(kind.__name__ == "Task" and kind.__module__ == "prefect.tasks" for kind in type(target).__mro__)
+
+
+def function_of(target: Any) -> Callable[..., Any]:
+    """Return the function of a Prefect task, or the callable itself."""
+    fn: Callable[..., Any] = target.fn if is_prefect_task(target) else target
+    return fn
+
+
+def is_async_function(fn: Any) -> bool:
+    """Tell whether calling `fn` makes a coroutine."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+def name_of(target: Any) -> str:
+    """Return what people call a function, task or flow."""
+    if is_prefect_task(target) or type(target).__module__.startswith("prefect."):
+        return str(target.name)
+    while isinstance(target, functools.partial):
+        target = target.func
+    return str(getattr(target, "__name__", type(target).__name__))
+
+
+def _kind(target: Any) -> str:
+    kind = "a Prefect task" if is_prefect_task(target) else "a function"
+    return f"{name_of(target)}, {'async' if is_async_function(function_of(target)) else 'not async'}, {kind},"
+
+
+def _call_resolved(fn: Callable[..., Any], table: CallTable, index: int) -> Any:
+    """Call with futures and Prefect's annotations replaced by values, as Prefect does before a task runs."""
+    from prefect.exceptions import UpstreamTaskError
+    from prefect.utilities.engine import resolve_inputs_sync
+
+    arguments = {name: _inner_futures(value) for name, value in table.arguments(index).items()}
+    try:
+        resolved = resolve_inputs_sync(arguments)
+    except UpstreamTaskError:
+        raise ItemSkippedError(
+            f"Item {index} was skipped: an item or task that it depends on did not complete. Retry that job first, then "
+            f"this one, or wrap the argument in prefect's allow_failure()."
+        ) from None
+    return call_with(fn, resolved)
+
+
+def _inner_futures(value: Any) -> Any:
+    ask = getattr(value, "__prefect_futures__", None)
+    return ask() if callable(ask) else value
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn)
+    except (ValueError, TypeError):
+        return None
+
+
+def _unready(index: int) -> Any:
+    raise NbfuturesError(f"Item {index} is not known yet.")
