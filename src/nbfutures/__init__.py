@@ -1,1 +1,99 @@
-"""Concurrent work from a notebook cell, on Prefect."""
+"""Concurrent work from a notebook cell, on Prefect.
+
+>>> import nbfutures as nbf
+>>> job = nbf.map(len, ["a", "bb", "ccc"])
+>>> job.result()
+[1, 2, 3]
+
+In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nbfutures._version import __version__
+
+if TYPE_CHECKING:
+    from prefect import allow_failure, unmapped
+    from prefect.utilities.annotations import quote
+
+    from nbfutures.api import (
+        Job,
+        Submitter,
+        as_completed,
+        map,  # noqa: A004 - Prefect's word
+        options,
+        run,
+        submit,
+        track,
+        wait,
+    )
+    from nbfutures.errors import NbfuturesError
+    from nbfutures.model.outcome import Outcome, OutcomeKind
+
+__all__ = [
+    "Job",
+    "NbfuturesError",
+    "Outcome",
+    "OutcomeKind",
+    "Submitter",
+    "__version__",
+    "allow_failure",
+    "as_completed",
+    "map",
+    "options",
+    "quote",
+    "run",
+    "submit",
+    "track",
+    "unmapped",
+    "wait",
+]
+
+# Loaded on first use: Prefect takes seconds to import, and a notebook that loads the extension should not wait for it.
+_HOMES = {
+    "Job": "nbfutures.api",
+    "NbfuturesError": "nbfutures.errors",
+    "Outcome": "nbfutures.model.outcome",
+    "OutcomeKind": "nbfutures.model.outcome",
+    "Submitter": "nbfutures.api",
+    "allow_failure": "nbfutures.runtime.annotations",
+    "as_completed": "nbfutures.api",
+    "map": "nbfutures.api",
+    "options": "nbfutures.api",
+    "quote": "nbfutures.runtime.annotations",
+    "run": "nbfutures.api",
+    "submit": "nbfutures.api",
+    "track": "nbfutures.api",
+    "unmapped": "nbfutures.runtime.annotations",
+    "wait": "nbfutures.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magics to IPython, for `%load_ext nbfutures`."""
+    from nbfutures.magics import load_ipython_extension as load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Undo everything that loading did, for `%unload_ext nbfutures`."""
+    from nbfutures.magics import unload_ipython_extension as unload
+
+    unload(shell)

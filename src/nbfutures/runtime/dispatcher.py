@@ -24,6 +24,7 @@ __all__ = ["Dispatcher", "Window"]
 _SWEEP_SECONDS = 0.1
 """How long an outcome may lie in a running task run before it is told."""
 _IDLE_SECONDS = 5.0
+_GROW_SECONDS = 0.004
 
 
 class Window(Protocol):
@@ -47,6 +48,11 @@ class Window(Protocol):
 
     def cancel_queued(self) -> None:
         """Take back what the runner has not started."""
+        ...
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether the window should be looked at again within milliseconds."""
         ...
 
     @property
@@ -136,6 +142,8 @@ class Dispatcher:
                 if self._close_if_done(window):
                     break
                 longest = _SWEEP_SECONDS if window.busy else _IDLE_SECONDS
+                if window.is_growing and not self.run.is_halted:
+                    longest = _GROW_SECONDS
                 turn = self.queue.seconds_to_turn() if len(self.queue) else 0.0
                 self._wake.wait(min(filter(None, (longest, due, turn)), default=longest))
             state.set_running(0)
@@ -189,4 +197,3 @@ class _Countdown:
             done = self._left == 0
         if done:
             self._then()
-

@@ -12,6 +12,7 @@ from prefect.futures import PrefectFuture, as_completed
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import Self
 
 __all__ = ["Feed"]
 
@@ -54,7 +55,7 @@ class _Watched(PrefectFuture[Any]):
     def wait(self, timeout: float | None = None) -> None:
         raise NotImplementedError
 
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:  # noqa: FBT001, FBT002
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
         raise NotImplementedError
 
 
@@ -82,7 +83,7 @@ class Feed:
             self._arrived.append(_Watched(future, on_done))
         self._bell.finish()
 
-    def __enter__(self) -> Feed:
+    def __enter__(self) -> Self:
         """Start the thread."""
         self._thread.start()
         return self

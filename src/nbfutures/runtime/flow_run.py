@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from nbfutures.runtime.work import name_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from prefect.states import State
+    from prefect.client.schemas.objects import State
 
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.job_run import JobRun
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["flow_settings", "run_calls"]
 
+_START_SECONDS = 3.0
 _SPARE_THREADS = 1000
 """For items that were given up on: their threads are lost to the pool. A pool starts a thread when it needs one."""
 
@@ -50,6 +52,7 @@ def job_flow(job: str, items: int, function: str) -> State[Any]:  # noqa: ARG001
     # Prefect's services are running by now; what is registered last is called first when the process ends.
     EventsWorker.instance()
     run.session.drain_at_exit()
+    _starting.release()
     runner = context.task_runner
     dispatcher = Dispatcher(run, work, indices)
     run.attach_dispatcher(dispatcher)
@@ -69,12 +72,11 @@ def job_flow(job: str, items: int, function: str) -> State[Any]:  # noqa: ARG001
             retries=options.retries or 0,
             retry_delay=options.retry_delay or 0.0,
             timeout=options.timeout,
+            fail_fast=options.fail_fast,
             queued=run.queued,
         )
         in_flight = options.in_flight or (options.workers if work.is_async else None)
-        return LaneWindow(
-            dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name
-        )
+        return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
     dispatcher.drive(make_window)
     return _final_state(run)
@@ -103,12 +105,47 @@ def run_calls(run: JobRun, work: CallWork, indices: Sequence[int]) -> None:
     named = job_flow.with_options(name=run.name, flow_run_name=f"{run.name}{again}", task_runner=runner)
     _runs[run.key] = (run, work, indices)
     try:
-        with flow_settings(run):
+        with flow_settings(run), _one_start_at_a_time():
             named(run.key, len(indices), name_of(work.target), return_state=True)
     finally:
         _runs.pop(run.key, None)
     if not run.state.is_done:
         raise JobCrashedError("Prefect ended the flow run early; its log in Prefect's UI (job.url) says why.")
+
+
+class _Starting:
+    """Lets one flow run start at a time.
+
+    Two that are created at the same moment meet in Prefect's SQLite as "database is locked", which costs the client a
+    pause of 2 s (PrefectHQ/prefect#18934); one after the other they take 0.2 s each.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holder: int | None = None
+
+    def acquire(self) -> None:
+        """Wait for the turn of the calling thread, but not for ever: a start that hangs must not hold up the others."""
+        if self._lock.acquire(timeout=_START_SECONDS):
+            self._holder = threading.get_ident()
+
+    def release(self) -> None:
+        """Let the next one start, if it is the calling thread's turn."""
+        if self._holder == threading.get_ident():
+            self._holder = None
+            self._lock.release()
+
+
+_starting = _Starting()
+
+
+@contextmanager
+def _one_start_at_a_time() -> Iterator[None]:
+    _starting.acquire()
+    try:
+        yield
+    finally:
+        _starting.release()
 
 
 @contextmanager

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from prefect.client.schemas.objects import StateDetails
+from prefect.client.schemas.objects import State, StateDetails
 from prefect.futures import PrefectFuture
-from prefect.results import ResultRecord, ResultRecordMetadata
-from prefect.states import Cancelled, Completed, Failed, Pending, Running, State
+from prefect.results import ResultRecord, ResultRecordMetadata  # type: ignore[attr-defined]
+from prefect.states import Cancelled, Completed, Failed, Pending, Running
 
 from nbfutures.errors import ItemCancelledError, ItemSkippedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
@@ -26,7 +26,7 @@ _NO_TASK_RUN = UUID(int=0)
 
 
 class ItemFuture(PrefectFuture[R]):
-    """One item of a job. It can be passed to Prefect tasks, to `wait_for`, to `prefect.futures.wait` and `as_completed`.
+    """One item of a job; Prefect tasks, `wait_for`, `prefect.futures.wait` and `as_completed` take it.
 
     It holds no state of its own: it reads the job's, so that it follows a retry, and no call to Prefect's API is made.
 
@@ -53,7 +53,7 @@ class ItemFuture(PrefectFuture[R]):
         return (outcome.task_run_id if outcome else None) or _NO_TASK_RUN
 
     @property
-    def _final_state(self) -> State[R] | None:
+    def _final_state(self) -> State[R] | None:  # type: ignore[override]  # it is never written from outside
         # Prefect's `wait` and `as_completed` read this attribute; the same object is given for the same outcome,
         # since Prefect looks values up by state.
         outcome = self.outcome
@@ -95,7 +95,7 @@ class ItemFuture(PrefectFuture[R]):
         except TimeoutError:
             return
 
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:  # noqa: FBT001, FBT002 - Prefect's
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
         """Block until the item ended, and return its value.
 
         Args:
@@ -116,7 +116,7 @@ class ItemFuture(PrefectFuture[R]):
         made: R = value_of(outcome)
         return made
 
-    async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:  # noqa: FBT001, FBT002, ASYNC109
+    async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:  # noqa: ASYNC109
         """Await the item's value, without blocking the event loop; otherwise as `result`."""
         await self._run.wait_async([self.index], timeout)
         return self.result(0, raise_on_failure)
@@ -158,20 +158,25 @@ def _state_of(outcome: Outcome) -> State[Any]:
     details = StateDetails(task_run_id=outcome.task_run_id) if outcome.task_run_id else StateDetails()
     if outcome.kind is OutcomeKind.COMPLETED:
         # A record, as Prefect's own engine makes, since a bare None would count as a missing result.
-        return Completed(data=ResultRecord(metadata=ResultRecordMetadata(), result=outcome.value), state_details=details)
-    error = outcome.error
-    if error is None or not isinstance(error, Exception):
-        try:
-            value_of(outcome)
-        except Exception as made:  # noqa: BLE001
-            error = made
-        except BaseException as made:
-            # Prefect's states hold ordinary exceptions only.
-            error = RuntimeError(f"{type(made).__name__}: {made}")
+        return Completed(
+            data=ResultRecord(metadata=ResultRecordMetadata(), result=outcome.value), state_details=details
+        )
+    error = _ordinary_error(outcome)
     if outcome.kind is OutcomeKind.CANCELLED:
         return Cancelled(message=str(error), data=error, state_details=details)
     name = "Skipped" if outcome.kind is OutcomeKind.SKIPPED else "Failed"
     return Failed(name=name, message=_safe_text(error), data=error, state_details=details)
+
+
+def _ordinary_error(outcome: Outcome) -> Exception:
+    try:
+        value_of(outcome)
+    except Exception as error:
+        return error
+    except BaseException as error:
+        # Prefect's states hold ordinary exceptions only.
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    raise AssertionError(outcome)
 
 
 def _safe_text(error: BaseException) -> str:

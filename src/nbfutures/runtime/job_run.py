@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 import weakref
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from nbfutures.runtime.runners import default_workers
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from nbfutures.model.item import Item
     from nbfutures.model.options import JobOptions
@@ -55,6 +56,8 @@ class JobRun:
         self.queued = self.state.created
         self.lock = threading.Lock()
         """Held to decide that a dispatcher is closed, or to give it more."""
+        self.owner: Any = None
+        """What the user holds of this job."""
         self.flow_run_id: Any = None
         self.result: Any = None
         """What the flow returned, where the job is a flow of the user's."""
@@ -65,6 +68,7 @@ class JobRun:
         self._paused = False
         self._stop = threading.Event()
         self._futures: weakref.WeakValueDictionary[int, ItemFuture[Any]] = weakref.WeakValueDictionary()
+        self._on_cancel: list[Callable[[], None]] = []
         self._callbacks: dict[int, list[Callable[[], None]]] = {}
         self._callbacks_lock = threading.Lock()
         self.state.subscribe(self._on_event)
@@ -88,7 +92,8 @@ class JobRun:
             dispatcher = self._dispatcher
         if dispatcher is not None:
             dispatcher.cancel(reason)
-        self.work.cancel(self)
+        for stop in self._on_cancel:
+            stop()
 
     def pause(self) -> None:
         """Start no further items until `resume`; what runs goes on."""
@@ -121,6 +126,7 @@ class JobRun:
         Returns:
             How many items run again.
         """
+        self.work.check_retry()
         with self.lock:
             if fn is not None:
                 self.work.replace_function(fn)
@@ -152,6 +158,10 @@ class JobRun:
                 made = self._futures[index] = ItemFuture(self, index)
             return made
 
+    def __len__(self) -> int:
+        """Return the number of items known so far."""
+        return len(self.state)
+
     def item(self, index: int) -> Item:
         """Return the item at `index`."""
         return self.work.item(index)
@@ -170,6 +180,116 @@ class JobRun:
                     return False
                 self.state.changed.wait(left)
         return True
+
+    def collect(self, timeout: float | None, *, single: bool) -> Any:
+        """Block until the job is done and return the values; raise the first error as soon as it is known.
+
+        Args:
+            timeout: Seconds to wait at most; `None` for no limit.
+            single: Whether to return the one value, not a list.
+        """
+        for outcome in self.iterate(timeout):
+            if outcome.kind is OutcomeKind.FAILED:
+                break
+        else:
+            outcome = None
+        if outcome is not None and not self.work.is_flow:
+            raise _raisable(outcome)
+        if not self.wait(timeout):
+            raise self._not_done(timeout)
+        if self.state.crashed is not None:
+            raise self.state.crashed
+        if self.work.is_flow:
+            return self.result
+        for told in self.state.outcomes():
+            if told is not None and told.kind is not OutcomeKind.COMPLETED:
+                raise _raisable(told)
+        values = [told.value for told in self.state.outcomes() if told is not None]
+        return values[0] if single else values
+
+    def iterate(self, timeout: float | None = None) -> Iterator[Outcome]:
+        """Yield each item's outcome once, as items end.
+
+        Raises:
+            TimeoutError: If the job is not done within `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        seen: set[int] = set()
+        position = 0
+        while True:
+            is_done = self.state.is_done
+            told, position = self.state.settled_since(position)
+            for outcome in told:
+                if outcome.index not in seen:
+                    seen.add(outcome.index)
+                    yield outcome
+            if told:
+                continue
+            if is_done:
+                return
+            with self.state.changed:
+                if self.state.is_done or self.state.has_settled_since(position):
+                    continue
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise self._not_done(timeout)
+                self.state.changed.wait(left)
+
+    async def iterate_async(self) -> AsyncIterator[Outcome]:
+        """Yield each item's outcome once, as items end, without blocking the event loop."""
+        import asyncio
+
+        seen: set[int] = set()
+        position = 0
+        async with self._changes() as changed:
+            while True:
+                is_done = self.state.is_done
+                told, position = self.state.settled_since(position)
+                for outcome in told:
+                    if outcome.index not in seen:
+                        seen.add(outcome.index)
+                        yield outcome
+                if not told and is_done:
+                    return
+                if told:
+                    await asyncio.sleep(0)
+                else:
+                    await changed.wait()
+                    changed.clear()
+
+    @asynccontextmanager
+    async def _changes(self) -> AsyncIterator[asyncio.Event]:
+        """Give an event of the running loop that is set whenever the job changes."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def tell(_: JobEvent) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(changed.set)
+
+        unsubscribe = self.state.subscribe(tell)
+        try:
+            yield changed
+        finally:
+            unsubscribe()
+
+    def _not_done(self, timeout: float | None) -> TimeoutError:
+        counts = self.state.counts
+        return TimeoutError(
+            f"{self.name} was not done within {timeout:g} s: {counts.settled:,} of {counts.total:,} items have ended. "
+            f"It goes on; wait longer, or cancel it with job.cancel()."
+        )
+
+    @property
+    def url(self) -> str | None:
+        """Address of the flow run in Prefect's UI; `None` before Prefect knows of it."""
+        if self.flow_run_id is None:
+            return None
+        from prefect.utilities.urls import url_for
+
+        return url_for("flow-run", self.flow_run_id)
 
     def wait_for_item(self, index: int, timeout: float | None = None) -> Outcome:
         """Block until the item ended, and return its outcome.
@@ -200,26 +320,15 @@ class JobRun:
         """
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        changed = asyncio.Event()
-
-        def tell(_: JobEvent) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(changed.set)
-
         def done() -> bool:
             if indices is None:
                 return self.state.is_done
             return all(self.state.outcome(index) is not None for index in indices)
 
-        unsubscribe = self.state.subscribe(tell)
-        try:
-            async with asyncio.timeout(timeout):
-                while not done():
-                    await changed.wait()
-                    changed.clear()
-        finally:
-            unsubscribe()
+        async with self._changes() as changed, asyncio.timeout(timeout):
+            while not done():
+                await changed.wait()
+                changed.clear()
 
     def on_item_done(self, index: int, then: Callable[[], None]) -> None:
         """Have `then` called when the item ended, on the thread that tells it, or at once if it has."""
@@ -232,7 +341,9 @@ class JobRun:
     def note_health(self, trouble: str) -> None:
         """Say on the job that Prefect does not answer, or that it does again (an empty text)."""
         if trouble:
-            self.state.set_note(f"Prefect is not answering ({trouble}); finished items are kept, the job goes on with it")
+            self.state.set_note(
+                f"Prefect is not answering ({trouble}); what has ended is kept, the job goes on when it does"
+            )
         elif self.state.note.startswith("Prefect is not answering"):
             self.state.set_note("")
 
@@ -247,6 +358,10 @@ class JobRun:
     def stopped(self) -> threading.Event:
         """Set while the job is being cancelled."""
         return self._stop
+
+    def on_cancel(self, stop: Callable[[], None]) -> None:
+        """Have `stop` called when the job is cancelled; it must not block."""
+        self._on_cancel.append(stop)
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Tell how items ended."""
@@ -293,11 +408,9 @@ class JobRun:
         self.thread.start()
 
     def _main(self, indices: Sequence[int]) -> None:
-        self.state.set_note("waiting for Prefect to start" if not self.session.ready.is_set() else "")
         capture.install()
         try:
             self.session.wait_until_ready(self._stop)
-            self.state.set_note("")
             self.work.execute(self, indices)
         except BaseException as error:
             if not self.state.is_done:
@@ -328,3 +441,9 @@ class JobRun:
             due = [then for one in event.outcomes for then in self._callbacks.pop(one.index, ())]
         for then in due:
             then()
+
+
+def _raisable(outcome: Outcome) -> BaseException:
+    if outcome.error is not None:
+        return outcome.error
+    return ItemCancelledError(f"Item {outcome.index} was cancelled before it ran. Run it with job.retry().")

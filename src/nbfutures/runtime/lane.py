@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
 from collections import deque
@@ -52,6 +53,7 @@ class LaneWork:
     retries: int = 0
     retry_delay: float = 0.0
     timeout: float | None = None
+    fail_fast: bool = False
     queued: float = 0.0
     """When the items were submitted."""
     attempts: dict[int, int] = field(default_factory=dict)
@@ -157,7 +159,7 @@ class Lane:
                         value = asyncio.run(value)
                 except BaseException as error:
                     ended = now()
-                    self._note_failure(index, error, started, ended, cpu() - cpu_started, sink)
+                    self._note_failure(index, error, started, ended=ended, used=cpu() - cpu_started, sink=sink)
                 else:
                     used = cpu() - cpu_started
                     ended = now()
@@ -188,9 +190,9 @@ class Lane:
                     return work.work.call(index)
                 try:
                     # Stops pure Python code in its tracks; what blocks in C is given up on by the dispatcher.
-                    with interrupt_after(work.timeout, timeout_exc_type=_Expired):
+                    with interrupt_after(work.timeout, timeout_exc_type=_ExpiredError):
                         return work.work.call(index)
-                except _Expired:
+                except _ExpiredError:
                     raise _timed_out(work.timeout) from None
             except ItemSkippedError:
                 raise
@@ -201,7 +203,14 @@ class Lane:
                 work.attempts[index] = used + 1
 
     def _note_failure(
-        self, index: int, error: BaseException, started: float, ended: float, used: float | None, sink: Any
+        self,
+        index: int,
+        error: BaseException,
+        started: float,
+        *,
+        ended: float,
+        used: float | None,
+        sink: capture.OutputSink,
     ) -> None:
         work = self.work
         attempts = work.attempts.get(index, 0)
@@ -214,6 +223,9 @@ class Lane:
             return
         if not skipped:
             self._failed += 1
+            if work.fail_fast:
+                # The dispatcher cancels the job once it sees the failure; until then nothing more is to start.
+                work.queue.halt()
         self.records.append(
             Outcome(
                 index=index,
@@ -262,10 +274,8 @@ class Lane:
             pause = queue.seconds_to_turn() if len(queue) else 0.0
             if not tasks and not pause:
                 break
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), pause or None)
-            except TimeoutError:
-                pass
             self._stir.clear()
 
     async def _one(self, index: int) -> None:
@@ -278,7 +288,7 @@ class Lane:
             try:
                 value = await self._call_async(index)
             except BaseException as error:
-                self._note_failure(index, error, started, now(), None, sink)
+                self._note_failure(index, error, started, ended=now(), used=None, sink=sink)
             else:
                 self.records.append(
                     Outcome(
@@ -327,13 +337,14 @@ class Lane:
                 work.attempts[index] = used + 1
 
 
-class _Expired(TimeoutError):
+class _ExpiredError(TimeoutError):
     """The lane's own timeout, told apart from one that the function raises."""
 
 
 def _timed_out(seconds: float) -> ItemTimeoutError:
     return ItemTimeoutError(
-        f"The item ran longer than its timeout of {seconds:g} s. Give it more time, or split its work into smaller items."
+        f"The item ran longer than its timeout of {seconds:g} s. "
+        f"Give it more time, or split its work into smaller items."
     )
 
 

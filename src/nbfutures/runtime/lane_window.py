@@ -15,8 +15,8 @@ from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.lane import Lane, LaneWork
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
     from prefect.futures import PrefectFuture
-    from prefect.states import State
     from prefect.task_runners import TaskRunner
 
     from nbfutures.runtime.dispatcher import Dispatcher
@@ -82,6 +82,12 @@ class LaneWindow:
         self._crashes = 0
 
     @property
+    def is_growing(self) -> bool:
+        """Whether more lanes are wanted than have been started."""
+        working = sum(lane.is_open for lane in list(self._lanes))
+        return working < self._most and bool(self._work.queue)
+
+    @property
     def busy(self) -> bool:
         """Whether lanes are in flight."""
         return bool(self._lanes)
@@ -94,7 +100,8 @@ class LaneWindow:
                 lane.stir()
         working = sum(lane.is_open for lane in lanes)
         entering = sum(lane.is_open and not lane.pulled for lane in lanes)
-        wanted = min(self._most - working, len(self._work.queue) - entering)
+        # Twice as many at each look: a handful of quick items is done by one lane, and makes one task run.
+        wanted = min(self._most - working, len(self._work.queue) - entering, working - entering + 1)
         for _ in range(wanted):
             self._start()
 
@@ -122,11 +129,11 @@ class LaneWindow:
             lane.stir()
 
     def _start(self) -> None:
-        slots = self._slots - sum(len(lane.running) for lane in self._lanes)
+        slots = self._slots - sum(len(lane.running) for lane in list(self._lanes))
         if self._work.is_async and slots < 1:
             return
         self._count += 1
-        used = {number for _, number in self._lanes.values()}
+        used = {number for _, number in list(self._lanes.values())}
         number = next(number for number in itertools.count(1) if number not in used)
         lane = Lane(self._work, f"thread {number}", slots)
         key = f"{self._name} {self._count} ({next(_numbers)})"
@@ -142,23 +149,16 @@ class LaneWindow:
         _lanes.pop(key, None)
         lane.is_open = False
         told = lane.drain()
-        problem = None
-        try:
-            future.wait()
-            if not future.state.is_completed() and not lane.pulled:
-                problem = future.state.message or "its task run did not start"
-        except BaseException as error:
-            problem = error
+        problem = _problem_of(future)
         # Items that the lane took and did not record: only a failure of the engine itself leaves some.
         for index in list(lane.running):
-            error = JobCrashedError(f"Prefect ended the task run under the item: {problem}. Run it with job.retry().")
-            told.append(self._failed(index, error, lane.running.pop(index)))
+            lost = JobCrashedError(f"Prefect ended the task run under the item: {problem}. Run it with job.retry().")
+            told.append(self._failed(index, lost, lane.running.pop(index)))
         if told:
             self._run.settle(told)
         self._crashes = self._crashes + 1 if problem is not None and not lane.pulled else 0
-        if self._crashes >= _EMPTY_CRASHES:
-            cause = problem if isinstance(problem, BaseException) else RuntimeError(str(problem))
-            self._run.crash(cause)
+        if problem is not None and self._crashes >= _EMPTY_CRASHES:
+            self._run.crash(problem)
         self._dispatcher.wake()
 
     def _give_up_late(self, lane: Lane, timeout: float) -> list[Outcome]:
@@ -173,8 +173,9 @@ class LaneWindow:
                 self._work.queue.put_later(index, now + self._work.retry_delay)
                 continue
             error = ItemTimeoutError(
-                f"The item ran longer than its timeout of {timeout:g} s and was given up on; a thread cannot be stopped "
-                f"from outside, so its call ends by itself. Give it more time, or split its work into smaller items."
+                f"The item ran longer than its timeout of {timeout:g} s and was given up on; a thread cannot be "
+                f"stopped from outside, so its call ends by itself. Give it more time, or split its work into smaller "
+                f"items."
             )
             late.append(self._failed(index, error, started))
         return late
@@ -190,3 +191,13 @@ class LaneWindow:
             attempts=self._work.attempts.get(index, 0) + 1,
             round=self._run.state.round_of(index),
         )
+
+
+def _problem_of(future: PrefectFuture[Any]) -> BaseException | None:
+    """Return why a lane's task run did not complete, or `None`."""
+    try:
+        future.wait()
+        state = future.state
+    except BaseException as error:
+        return error
+    return None if state.is_completed() else JobCrashedError(state.message or "Its task run did not start.")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["CallTable", "bind", "find_futures", "map_calls", "pending_lengths", "single_call"]
 
 _PLAIN_TYPES = frozenset({int, float, complex, str, bytes, bool, type(None), range})
+_SHORT = 40  # characters of an argument in an error
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -207,7 +208,10 @@ def map_calls(fn: Callable[..., Any], arguments: Mapping[str, Any]) -> CallTable
 
 
 def find_futures(value: Any) -> list[Any]:
-    """Return the Prefect futures in a value: itself, or inside builtin containers; not inside `quote`."""
+    """Return the Prefect futures in a value, in order, each once: itself, or inside builtin containers.
+
+    What is inside `quote` is not looked at.
+    """
     future_types = _future_types()
     if not future_types:
         return []
@@ -223,32 +227,31 @@ def find_futures(value: Any) -> list[Any]:
             if type(one).__name__ != "quote":
                 stack.append(one.unwrap())
         elif isinstance(one, dict):
-            stack.extend(one.values())
+            stack.extend(reversed(list(one.values())))
         elif isinstance(one, list | tuple | set | frozenset):
-            if not isinstance(one, range):
-                stack.extend(one)
+            stack.extend(reversed(list(one)))
         elif hasattr(one, "__prefect_futures__"):
             stack.append(one.__prefect_futures__())
-    return found
+    return list(dict.fromkeys(found))
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------
 
 
-def _future_types() -> tuple[type, ...]:
+def _future_types() -> tuple[Any, ...]:
     # Nobody can hold a future before Prefect is imported; asking like this keeps a first cell from waiting for it.
     module = sys.modules.get("prefect.futures")
     kind = getattr(module, "PrefectFuture", None)
     return (kind,) if kind is not None else ()
 
 
-def _annotation_types() -> tuple[type, ...]:
+def _annotation_types() -> tuple[Any, ...]:
     module = sys.modules.get("prefect.utilities.annotations")
     kind = getattr(module, "BaseAnnotation", None)
     return (kind,) if kind is not None else ()
 
 
-def _unmapped_types() -> tuple[type, ...]:
+def _unmapped_types() -> tuple[Any, ...]:
     module = sys.modules.get("prefect.utilities.annotations")
     kind = getattr(module, "unmapped", None)
     return (kind,) if kind is not None else ()
@@ -329,4 +332,4 @@ def _short(value: Any) -> str:
         text = repr(value)
     except Exception:
         text = f"<{type(value).__name__}>"
-    return text if len(text) <= 40 else text[:39] + "…"
+    return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"

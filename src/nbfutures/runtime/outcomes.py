@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prefect.exceptions import UpstreamTaskError
-from prefect.results import ResultRecord
+from prefect.results import ResultRecord  # type: ignore[attr-defined]
 
 from nbfutures.errors import ItemCancelledError, ItemSkippedError, ItemTimeoutError
 from nbfutures.model.outcome import CapturedOutput, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
     from prefect.futures import PrefectFuture
-    from prefect.states import State
 
 __all__ = ["Observed", "outcome_of"]
 
@@ -84,22 +84,32 @@ def _ending(future: PrefectFuture[Any]) -> tuple[OutcomeKind, Any, BaseException
     return _ending_of_state(state)
 
 
-def _ending_of_state(state: State[Any]) -> tuple[OutcomeKind, Any, BaseException | None]:
+def _read(state: State[Any], *, raise_on_failure: bool) -> Any:
+    # `result` is sync or async by where it is called; `_sync` is how Prefect's own code says which.
+    read: Any = state.result
+    return read(raise_on_failure=raise_on_failure, _sync=True)
+
+
+def _error_of_state(state: State[Any]) -> BaseException:
+    try:
+        found = _read(state, raise_on_failure=False)
+    except BaseException as raised:
+        return raised
+    return found if isinstance(found, BaseException) else RuntimeError(str(state.message or found))
+
+
+# One return for each of the ways in which a task run can end.
+def _ending_of_state(state: State[Any]) -> tuple[OutcomeKind, Any, BaseException | None]:  # noqa: PLR0911
     if state.is_completed():
         if isinstance(state.data, ResultRecord):
             return OutcomeKind.COMPLETED, state.data.result, None
         try:
-            return OutcomeKind.COMPLETED, state.result(_sync=True), None
-        except BaseException as error:
-            return OutcomeKind.FAILED, None, error
+            return OutcomeKind.COMPLETED, _read(state, raise_on_failure=True), None
+        except BaseException as unread:
+            return OutcomeKind.FAILED, None, unread
     if state.is_pending():
         return OutcomeKind.SKIPPED, None, ItemSkippedError(f"Skipped: {state.message or 'what it depends on failed'}")
-    try:
-        error = state.result(raise_on_failure=False, _sync=True)
-    except BaseException as raised:
-        error = raised
-    if not isinstance(error, BaseException):
-        error = RuntimeError(str(state.message or error))
+    error = _error_of_state(state)
     if state.is_cancelled():
         return OutcomeKind.CANCELLED, None, error
     if isinstance(error, UpstreamTaskError):

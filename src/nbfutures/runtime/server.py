@@ -8,6 +8,7 @@ Nothing in this module waits for the server, but `ServerLease.wait_until_ready`;
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -31,20 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Health", "ServerAddress", "ServerLease", "check_health", "lease_server"]
 
-# What Prefect prints at every start and end: its name in letters of lines, and where it is.
-_NOISE: Final = (
-    " ___",
-    "| _ \\",
-    "|  _/",
-    "|_| |",
-    "Configure Prefect",
-    "    prefect config",
-    "View the API",
-    "Check out",
-    "Server stopped",
+# What tells nothing: Prefect's name in letters of lines and its address at every start, and the frames of tracebacks.
+_NOISE: Final = re.compile(
+    r" {4}|  File |Traceback|The above exception|During handling| ___|\| _ \\|\|  _/|\|_\| \|"
+    r"|Configure Prefect|View the API|Check out|Server stopped"
 )
 _LOG_LIMIT: Final = 5_000_000  # bytes
-_LOG_LINES: Final = 12  # of the log, in the message of an error
+_LOG_LINES: Final = 8  # of the log, in the message of an error
 _LOG_WIDTH: Final = 300  # characters
 _POLL_INTERVAL: Final = 0.1  # seconds
 _POLL_TIMEOUT: Final = 5.0  # seconds; the event loop of a busy server can be slow
@@ -261,5 +255,5 @@ def _last_lines(log: Path, start: int) -> str:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip() and not line.startswith(_NOISE)]
+    lines = [line.rstrip() for line in text.splitlines() if line.strip() and not _NOISE.match(line)]
     return "\n".join(f"    {line[:_LOG_WIDTH]}" for line in lines[-_LOG_LINES:])

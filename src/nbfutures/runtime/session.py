@@ -157,8 +157,8 @@ class Session:
             health = check_health(url, _REACH_SECONDS)
         if not health.ok:
             raise ServerUnreachableError(
-                f"The Prefect server at PREFECT_API_URL={url} does not answer ({health.detail}). Start it or correct the "
-                f"URL; or unset PREFECT_API_URL and restart the kernel to use a local server. Then run job.retry()."
+                f"The Prefect server at PREFECT_API_URL={url} does not answer ({health.detail}). Start it or correct "
+                f"the URL; or unset PREFECT_API_URL and restart the kernel to use a local server. Then run job.retry()."
             )
 
     # --- watching --------------------------------------------------------------------------------------------------

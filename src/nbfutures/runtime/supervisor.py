@@ -70,7 +70,8 @@ class _Supervisor:
             for _ in range(_PORTS):
                 server = self._start(database)
                 end = self._watch(server)
-                _log.info("The server on port %d stops: %s.", self._record.port, end.value)
+                status = "" if server.returncode is None else f" (exit status {server.returncode})"
+                _log.info("The server on port %d stops: %s%s.", self._record.port, end.value, status)
                 if end is not _End.UNBORN or server_state.port_is_free(self._record.port):
                     break
                 # Another program was faster to take the port: _start chooses a new one.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
     from prefect.tasks import Task
 
-    from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.model.options import JobOptions
+    from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.work import CallWork
 
@@ -51,6 +51,11 @@ class TaskWindow:
         self._size = size
         self._in_flight: dict[int, tuple[PrefectFuture[Any], Observed]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether a look follows soon: never, since each end of a task run makes one."""
+        return False
 
     @property
     def busy(self) -> bool:

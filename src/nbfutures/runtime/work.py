@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbfutures.errors import ItemSkippedError, MapArgumentsError, NbfuturesError
-from nbfutures.model.item import Item
 from nbfutures.runtime.mapping import CallTable, bind, call_with, map_calls, pending_lengths, single_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from nbfutures.model.item import Item
     from nbfutures.runtime.job_run import JobRun
 
 __all__ = ["CallWork", "Work", "is_async_function", "is_prefect_task", "map_work", "submit_work"]
@@ -26,8 +28,17 @@ class Work(Protocol):
         """Number of items, or `None` if they become known while the job runs."""
         ...
 
+    @property
+    def is_flow(self) -> bool:
+        """Whether the job's result is a flow's, not its items'."""
+        ...
+
     def all_indices(self) -> Sequence[int]:
         """Return the items to start with."""
+        ...
+
+    def call_again(self, index: int) -> Any:
+        """Make the call of an item again, in the calling thread."""
         ...
 
     def item(self, index: int) -> Item:
@@ -38,8 +49,8 @@ class Work(Protocol):
         """Run items to their end. Blocks; on the job's flow thread, once Prefect answers."""
         ...
 
-    def cancel(self, run: JobRun) -> None:
-        """Stop what only this work knows how to stop. Must not block."""
+    def check_retry(self) -> None:
+        """Raise `NbfuturesError` if items cannot be run again."""
         ...
 
     def replace_function(self, fn: Callable[..., Any]) -> None:
@@ -57,6 +68,7 @@ class CallWork:
     """
 
     def __init__(self, target: Any, arguments: Mapping[str, Any], table: CallTable | None) -> None:
+        self.is_flow = False
         self.target = target
         self.arguments = arguments
         self.table = table
@@ -118,8 +130,17 @@ class CallWork:
 
         run_calls(run, self, indices)
 
-    def cancel(self, run: JobRun) -> None:
-        """Do nothing: the dispatcher knows what to cancel."""
+    def call_again(self, index: int) -> Any:
+        """Make the call of an item again, in the calling thread; a coroutine runs in a loop of its own thread."""
+        made = self.call(index)
+        if not inspect.iscoroutine(made):
+            return made
+        # A notebook's main thread has a loop that runs already.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, made).result()
+
+    def check_retry(self) -> None:
+        """Do nothing: calls can be made again."""
 
     def replace_function(self, fn: Callable[..., Any]) -> None:
         """Call another function with the same arguments from now on.
@@ -130,8 +151,8 @@ class CallWork:
         check_callable(fn)
         if (is_prefect_task(fn), is_async_function(function_of(fn))) != (self.is_task, self.is_async):
             raise MapArgumentsError(
-                f"{_kind(fn)} cannot take the place of {_kind(self.target)} in a job. Give the same kind of function, or "
-                f"start a new job: nbf.map(fn, job.failed['input'])."
+                f"{_kind(fn)} cannot take the place of {_kind(self.target)} in a job. Give the same kind of function, "
+                f"or start a new job: nbf.map(fn, job.failed['input'])."
             )
         table = self.table
         if table is None:
@@ -184,9 +205,9 @@ def submit_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 
 def check_callable(target: Any) -> None:
     """Raise `MapArgumentsError` unless `target` can be called for items."""
-    if type(target).__module__.startswith("prefect.") and type(target).__name__ == "Flow":
+    if _is_flow(target):
         raise MapArgumentsError(
-            f"{name_of(target)!r} is a Prefect flow, which has no items. Run it in the background with nbf.run(flow, ...), "
+            f"{name_of(target)!r} is a Prefect flow, which has no items. Run it in the background: nbf.run(flow, ...); "
             f"or map a task that calls it."
         )
     if not callable(target):
@@ -196,27 +217,18 @@ def check_callable(target: Any) -> None:
         )
 
 
-def check_callable_flow(target: Any) -> None:
-    """Raise `MapArgumentsError` unless `target` can be run as a flow."""
-    if is_prefect_task(target):
-        raise MapArgumentsError(
-            f"{name_of(target)!r} is a Prefect task; run() takes a flow. Use nbf.submit(task, ...) or nbf.map(task, ...)."
-        )
-    if not callable(target):
-        raise MapArgumentsError(
-            f"The first argument must be a Prefect flow or a function, got {type(target).__name__}. "
-            f"Write run(my_flow, ...), not run(my_flow(...))."
-        )
-
-
 def is_prefect_task(target: Any) -> bool:
     """Tell whether `target` is a Prefect `Task`, without importing Prefect."""
     return any(kind.__name__ == "Task" and kind.__module__ == "prefect.tasks" for kind in type(target).__mro__)
 
 
+def _is_flow(target: Any) -> bool:
+    return any(kind.__name__ == "Flow" and kind.__module__ == "prefect.flows" for kind in type(target).__mro__)
+
+
 def function_of(target: Any) -> Callable[..., Any]:
-    """Return the function of a Prefect task, or the callable itself."""
-    fn: Callable[..., Any] = target.fn if is_prefect_task(target) else target
+    """Return the function of a Prefect task or flow, or the callable itself."""
+    fn: Callable[..., Any] = target.fn if is_prefect_task(target) or _is_flow(target) else target
     return fn
 
 
@@ -251,8 +263,8 @@ def _call_resolved(fn: Callable[..., Any], table: CallTable, index: int) -> Any:
         resolved = resolve_inputs_sync(arguments)
     except UpstreamTaskError:
         raise ItemSkippedError(
-            f"Item {index} was skipped: an item or task that it depends on did not complete. Retry that job first, then "
-            f"this one, or wrap the argument in prefect's allow_failure()."
+            f"Item {index} was skipped: an item or task that it depends on did not complete. Retry that job first, "
+            f"then this one, or wrap the argument in prefect's allow_failure()."
         ) from None
     return call_with(fn, resolved)
 

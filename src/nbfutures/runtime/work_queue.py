@@ -35,7 +35,7 @@ class WorkQueue:
         self._halted = threading.Event()
 
     def pull(self) -> int | None:
-        """Take the next item, waiting for its turn where there is a rate; `None` if nothing is ready or it is halted."""
+        """Take the next item, waiting for its turn where there is a rate; `None` if none is ready or it is halted."""
         if self._halted.is_set():
             return None
         if self._spacing and not self._wait_for_turn():

@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
     from prefect.client.schemas.objects import RunInput
     from prefect.futures import PrefectConcurrentFuture, PrefectFuture
@@ -42,7 +43,7 @@ class ThreadsRunner(ThreadPoolTaskRunner[Any]):
         """Return a new runner of the same sizes."""
         return ThreadsRunner(self._max_workers, self._nested)
 
-    def submit(  # type: ignore[override]  # the overloads tell sync from async; this passes either on
+    def submit(
         self,
         task: Task[Any, Any],
         parameters: dict[str, Any],
@@ -66,7 +67,9 @@ class ThreadsRunner(ThreadPoolTaskRunner[Any]):
                 self._levels[level] = ThreadPoolTaskRunner[Any](max_workers=self._nested).__enter__()
             return self._levels[level]
 
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         """Cancel what is queued and wait for what runs."""
         super().__exit__(exc_type, exc_value, traceback)
         with self._levels_lock:

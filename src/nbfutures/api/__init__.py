@@ -1,0 +1,166 @@
+"""What users call from Python: it composes the other layers and holds no logic of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nbfutures.api.job import Job
+from nbfutures.api.jobs import JobsView
+from nbfutures.api.submitter import Submitter
+from nbfutures.errors import NbfuturesError
+from nbfutures.runtime.session import get_session
+from nbfutures.runtime.waiting import as_completed, wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nbfutures.model.options import JobOptions
+
+__all__ = [
+    "Job",
+    "Submitter",
+    "as_completed",
+    "close",
+    "find_job",
+    "jobs_view",
+    "map",
+    "options",
+    "run",
+    "session_defaults",
+    "session_jobs",
+    "set_session_defaults",
+    "submit",
+    "track",
+    "wait",
+    "warm_up",
+]
+
+
+def options(**changes: Any) -> Submitter:
+    """Return something that submits with other options: `options(workers=4).map(fn, items)`.
+
+    Args:
+        **changes: `name`, `runner`, `workers`, `retries`, `retry_delay`, `timeout`, `batch`, `rate`, `in_flight`,
+            `fail_fast`, `tags`, `wait_for`; see `nbfutures.model.options.JobOptions`.
+
+    Raises:
+        InvalidOptionError: If an option is not known or has a value that it cannot take.
+    """
+    return Submitter(changes)
+
+
+def map(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:  # noqa: A001 - Prefect's word
+    """Call `fn` for each element, concurrently, in the background. Does not block.
+
+    What is iterable is mapped over, texts and `unmapped(...)` are given to every call, as in Prefect's `Task.map`.
+
+    Args:
+        fn: A function, an `async` function or a Prefect task.
+        *args: Its positional arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        The job.
+
+    Raises:
+        MapArgumentsError: If the arguments do not fit `fn`, or there is nothing to map over.
+
+    Examples:
+        >>> job = nbf.map(len, ["a", "bb"])
+        >>> job.result()
+        [1, 2]
+    """
+    return Submitter({}).map(fn, *args, **kwargs)
+
+
+def submit(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
+    """Call `fn` once, in the background. Does not block.
+
+    Args:
+        fn: A function, an `async` function or a Prefect task.
+        *args: Its positional arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        The job; `job.result()` is the value.
+
+    Raises:
+        MapArgumentsError: If the arguments do not fit `fn`.
+    """
+    return Submitter({}).submit(fn, *args, **kwargs)
+
+
+def run(flow: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
+    """Run a Prefect flow in the background; the task runs that it submits are the job's items. Does not block.
+
+    Args:
+        flow: A Prefect flow, or a function, which becomes one.
+        *args: Its positional arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        The job; `job.result()` is what the flow returned.
+
+    Raises:
+        MapArgumentsError: If `flow` is neither, or does not take the arguments.
+    """
+    return Submitter({}).run(flow, *args, **kwargs)
+
+
+def track(futures: Any) -> Job:
+    """Show and tabulate Prefect futures that other code made. Does not block.
+
+    Args:
+        futures: Prefect futures, in a list.
+
+    Returns:
+        The job.
+
+    Raises:
+        MapArgumentsError: If there is no Prefect future among them.
+    """
+    return Submitter({}).track(futures)
+
+
+def warm_up() -> None:
+    """Connect to Prefect in the background, so that the first job need not wait. Does not block."""
+    get_session().start()
+
+
+def close() -> None:
+    """Cancel what runs, let go of Prefect, and give back its settings."""
+    get_session().close()
+
+
+def session_defaults() -> JobOptions:
+    """Return the options that hold where a job is given none."""
+    return get_session().defaults
+
+
+def set_session_defaults(defaults: JobOptions) -> None:
+    """Set the options that hold where a job is given none."""
+    get_session().defaults = defaults
+
+
+def session_jobs() -> list[Job]:
+    """Return the kernel's jobs, the newest last."""
+    return [run.owner for run in get_session().jobs if isinstance(run.owner, Job)]
+
+
+def find_job(name: str) -> Job:
+    """Return the newest job of a name.
+
+    Raises:
+        NbfuturesError: If there is none; it names those that there are.
+    """
+    jobs = session_jobs()
+    found = next((job for job in reversed(jobs) if job.name == name), None)
+    if found is None:
+        known = ", ".join(dict.fromkeys(job.name for job in reversed(jobs))) or "none yet"
+        raise NbfuturesError(f"There is no job {name!r}. Jobs of this notebook: {known}.")
+    return found
+
+
+def jobs_view() -> JobsView:
+    """Return the list of the kernel's jobs, which shows itself and stays up to date."""
+    return JobsView(session_jobs())

@@ -1,0 +1,287 @@
+"""`Job`: one submission from the notebook, as the user holds it."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Self, overload
+
+from nbfutures.errors import InvalidOptionError, JobCrashedError, NbfuturesError
+from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Reopened
+from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.views.display import LiveDisplay
+from nbfutures.views.report import JobReport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
+
+    import pandas as pd
+    from prefect.futures import PrefectFuture
+
+    from nbfutures.model.job_state import Counts, JobSnapshot
+    from nbfutures.runtime.futures import ItemFuture
+    from nbfutures.runtime.job_run import JobRun
+    from nbfutures.views.failures import Failure
+
+__all__ = ["Job"]
+
+
+class Job:
+    """An ordered set of calls that run in the background. Made by `map`, `submit`, `run` and `track`.
+
+    As the last line of a cell it shows how it stands, until it is done.
+
+    Args:
+        run: The job as the runtime holds it.
+        single: Whether `result()` is one value, not a list.
+    """
+
+    def __init__(self, run: JobRun, *, single: bool = False) -> None:
+        self._run = run
+        self._single = single
+        self._report = JobReport(run.state, run)
+        self._display = LiveDisplay(self._report.bundle, lambda: run.state.is_done)
+        run.state.subscribe(self._on_event)
+
+    # --- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """What the job is called."""
+        return self._run.name
+
+    @property
+    def phase(self) -> JobPhase:
+        """Where the job stands: starting, running, paused, cancelling or done."""
+        return self._run.state.phase
+
+    @property
+    def counts(self) -> Counts:
+        """How many items are completed, failed, cancelled, skipped, running and waiting."""
+        return self._run.state.counts
+
+    @property
+    def snapshot(self) -> JobSnapshot:
+        """The job at this moment: counts, rate, time left, speed-up."""
+        return self._run.state.snapshot()
+
+    @property
+    def url(self) -> str | None:
+        """Address of the job's flow run in Prefect's UI; `None` before Prefect knows of it."""
+        return self._run.url
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every item has ended."""
+        return self._run.state.is_done
+
+    def __len__(self) -> int:
+        """Return the number of items known so far."""
+        return len(self._run.state)
+
+    @overload
+    def __getitem__(self, index: int) -> ItemFuture[Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ItemFuture[Any]]: ...
+    def __getitem__(self, index: int | slice) -> ItemFuture[Any] | list[ItemFuture[Any]]:
+        """Return the future of an item, or a list of them for a slice."""
+        if isinstance(index, slice):
+            return [self._run.future(one) for one in range(len(self))[index]]
+        return self._run.future(range(len(self))[index])
+
+    def __iter__(self) -> Iterator[ItemFuture[Any]]:
+        """Iterate over the items' futures, in order."""
+        return (self._run.future(index) for index in range(len(self)))
+
+    def __prefect_futures__(self) -> PrefectFuture[Any] | list[ItemFuture[Any]]:
+        """Return what stands for this job as an argument of another: its futures, or the one of a single call."""
+        return self[0] if self._single and len(self) else list(self)
+
+    # --- waiting ---------------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until every item has ended. Interrupting it cancels what has not started.
+
+        Args:
+            timeout: Seconds to wait at most; `None` for no limit.
+
+        Returns:
+            Whether the job is done.
+        """
+        try:
+            return self._run.wait(timeout)
+        except KeyboardInterrupt:
+            self._run.cancel("Cancelled by an interrupt. Run it with job.retry().")
+            raise
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Block until every item has ended, and return the values. Interrupting it cancels what has not started.
+
+        Args:
+            timeout: Seconds to wait at most; `None` for no limit.
+
+        Returns:
+            The values in the order of the items; the value itself for `submit`; what the flow returned for `run`.
+
+        Raises:
+            Exception: The first error, as soon as it is known. The other items go on; see `job.failed`.
+            TimeoutError: If the job is not done in time.
+        """
+        try:
+            return self._run.collect(timeout, single=self._single)
+        except KeyboardInterrupt:
+            self._run.cancel("Cancelled by an interrupt. Run it with job.retry().")
+            raise
+
+    def values(self, default: Any = None) -> list[Any]:
+        """Return the values that are there now, in the order of the items. Never blocks, never raises.
+
+        Args:
+            default: Stands for an item that has not completed.
+        """
+        return [
+            outcome.value if outcome is not None and outcome.kind is OutcomeKind.COMPLETED else default
+            for outcome in self._run.state.outcomes()
+        ]
+
+    def outcomes(self) -> list[Outcome | None]:
+        """Return how each item ended, in order; `None` for those that have not. Never blocks."""
+        return list(self._run.state.outcomes())
+
+    def as_completed(self, timeout: float | None = None) -> Iterator[Outcome]:
+        """Yield outcomes as items end, each item once; failures too.
+
+        Args:
+            timeout: Seconds for all items; `None` for no limit.
+
+        Raises:
+            TimeoutError: If the job is not done in time.
+        """
+        return self._run.iterate(timeout)
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Wait for the job without blocking the notebook, and return it: `(await job).result()`."""
+        yield from self._run.wait_async().__await__()
+        return self
+
+    async def __aiter__(self) -> AsyncIterator[Outcome]:
+        """Yield outcomes as items end: `async for outcome in job`."""
+        async for outcome in self._run.iterate_async():
+            yield outcome
+
+    # --- steering --------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Cancel what has not started; what runs ends by itself. Does not block."""
+        self._run.cancel()
+
+    def pause(self) -> None:
+        """Start no further items until `resume`. Does not block."""
+        self._run.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`. Does not block."""
+        self._run.resume()
+
+    def retry(self, fn: Callable[..., Any] | None = None, *, errors: Any = None) -> Self:
+        """Run what did not complete once more, in the background; the results take the place of the old ones.
+
+        Args:
+            fn: Called from now on instead of the job's function: an edited version, with the same parameters.
+            errors: Only what failed with this exception type, or the name of one, or a tuple of them.
+
+        Returns:
+            The job itself.
+
+        Raises:
+            MapArgumentsError: If `fn` does not take the job's arguments.
+        """
+        wanted = None if errors is None else errors if isinstance(errors, tuple) else (errors,)
+        for one in wanted or ():
+            if not isinstance(one, str) and not (isinstance(one, type) and issubclass(one, BaseException)):
+                raise InvalidOptionError(f"errors takes exception types or their names, got {one!r}.")
+        self._run.retry(
+            [
+                outcome.index
+                for outcome in self._run.state.outcomes()
+                if outcome is not None and _is_to_retry(outcome, wanted)
+            ],
+            fn,
+        )
+        return self
+
+    # --- tables ----------------------------------------------------------------------------------------------------
+
+    def summary(self) -> pd.DataFrame:
+        """Return a table with one row for each kind of outcome: count, share, and seconds."""
+        from nbfutures.views import frames
+
+        return frames.summary(self._run.state)
+
+    def frame(self) -> pd.DataFrame:
+        """Return a table with one row for each item, also for those that have not ended."""
+        from nbfutures.views import frames
+
+        return frames.frame(self._run.state, self._run)
+
+    @property
+    def succeeded(self) -> pd.DataFrame:
+        """The rows of `frame` that completed."""
+        from nbfutures.views import frames
+
+        return frames.succeeded(self._run.state, self._run)
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The rows of `frame` that failed."""
+        from nbfutures.views import frames
+
+        return frames.failed(self._run.state, self._run)
+
+    def errors(self) -> pd.DataFrame:
+        """Return a table of the failures, grouped by exception type, line and message."""
+        from nbfutures.views import frames
+
+        return frames.errors(self._run.state, self._run)
+
+    def failure(self, index: int) -> Failure:
+        """Return why the item at `index` failed: input, traceback, output, and `.reproduce()`.
+
+        Raises:
+            NbfuturesError: If the item has not failed.
+        """
+        from nbfutures.views.failures import Failure
+
+        at = range(len(self))[index]
+        outcome = self._run.state.outcome(at)
+        if outcome is None or outcome.error is None:
+            how = "has not ended" if outcome is None else outcome.kind.value
+            known = self.failed.index.tolist()[:5]
+            told = f" Failed: {', '.join(map(str, known))}." if known else ""
+            raise NbfuturesError(f"Item {at} did not fail: it {how}.{told}")
+        return Failure.of(outcome, self._run.item(at), functools.partial(self._run.work.call_again, at))
+
+    # --- display ---------------------------------------------------------------------------------------------------
+
+    def _ipython_display_(self) -> None:
+        self._display.show()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002 - IPython's
+        return self._report.bundle()
+
+    def __repr__(self) -> str:
+        return self._report.bundle()["text/plain"]
+
+    def _on_event(self, event: JobEvent) -> None:
+        if isinstance(event, Reopened) or (isinstance(event, PhaseChanged) and event.phase is JobPhase.DONE):
+            self._display.poke()
+
+
+def _is_to_retry(outcome: Outcome, wanted: tuple[Any, ...] | None) -> bool:
+    if outcome.kind is OutcomeKind.COMPLETED:
+        return False
+    if wanted is None:
+        return True
+    if outcome.kind is not OutcomeKind.FAILED or isinstance(outcome.error, JobCrashedError):
+        return False
+    names = {kind.__name__ for kind in type(outcome.error).__mro__}
+    return any(one in names if isinstance(one, str) else isinstance(outcome.error, one) for one in wanted)

@@ -1,0 +1,71 @@
+"""`Submitter`: makes jobs with certain options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nbfutures.api.job import Job
+from nbfutures.model.options import JobOptions
+from nbfutures.runtime.job_run import JobRun
+from nbfutures.runtime.session import get_session
+from nbfutures.runtime.watched_work import FlowWork, TrackedWork
+from nbfutures.runtime.work import map_work, name_of, submit_work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nbfutures.runtime.work import Work
+
+__all__ = ["Submitter"]
+
+
+class Submitter:
+    """Submits work with certain options. Immutable and reusable.
+
+    Args:
+        changes: Options by name; where there is none, the session's default holds at the time of the submission.
+
+    Raises:
+        InvalidOptionError: If an option is not known or has a value that it cannot take.
+    """
+
+    __slots__ = ("_changes",)
+
+    def __init__(self, changes: Mapping[str, Any]) -> None:
+        JobOptions().replace(**changes)
+        self._changes = dict(changes)
+
+    def options(self, **changes: Any) -> Submitter:
+        """Return a submitter with some options changed."""
+        return Submitter({**self._changes, **changes})
+
+    # `self` and the function are positional only: the function's own keyword arguments may have any name.
+    def map(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """As `nbfutures.map`, with these options."""
+        return self._start(map_work(fn, args, kwargs), fn)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """As `nbfutures.submit`, with these options."""
+        return self._start(submit_work(fn, args, kwargs), fn, single=True)
+
+    def run(self, flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """As `nbfutures.run`, with these options."""
+        return self._start(FlowWork(flow, args, kwargs), flow)
+
+    def track(self, futures: Any, /) -> Job:
+        """As `nbfutures.track`, with these options."""
+        return self._start(TrackedWork(futures), "tracked futures")
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self._changes.items())
+        return f"nbfutures.options({told})"
+
+    def _start(self, work: Work, what: Any, *, single: bool = False) -> Job:
+        session = get_session()
+        options = session.defaults.replace(**self._changes)
+        name = options.name or (what if isinstance(what, str) else name_of(what).strip("<>"))
+        run = JobRun(work, options, session, name)
+        job = Job(run, single=single)
+        run.owner = job
+        run.start()
+        return job

@@ -1,0 +1,121 @@
+"""What a job watches: a user's flow, run in the background, or futures that came from anywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nbfutures.errors import MapArgumentsError, NbfuturesError
+from nbfutures.runtime.mapping import bind, find_futures
+from nbfutures.runtime.work import function_of, is_prefect_task, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from nbfutures.model.item import Item
+    from nbfutures.runtime.job_run import JobRun
+
+__all__ = ["FlowWork", "TrackedWork"]
+
+
+class _WatchedWork:
+    """Items that become known while the job runs, and belong to other code."""
+
+    is_flow = True
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+
+    @property
+    def known_length(self) -> int | None:
+        """Number of items: not known before the job runs."""
+        return None
+
+    def all_indices(self) -> Sequence[int]:
+        """Return the items that are known before the job runs: none."""
+        return range(0)
+
+    def item(self, index: int) -> Item:
+        """Return the item at `index`, in the order in which they became known."""
+        return self._items[index]
+
+    def call_again(self, index: int) -> Any:  # noqa: ARG002 - as every work
+        """Refuse: the calls belong to other code."""
+        raise NbfuturesError(_NO_RETRY)
+
+    def replace_function(self, fn: Callable[..., Any]) -> None:  # noqa: ARG002 - as every work
+        """Refuse: the calls belong to other code."""
+        raise NbfuturesError(_NO_RETRY)
+
+    def check_retry(self) -> None:
+        """Refuse: the calls belong to other code."""
+        raise NbfuturesError(_NO_RETRY)
+
+
+class FlowWork(_WatchedWork):
+    """A user's flow; the task runs that it submits are the job's items.
+
+    Args:
+        target: A Prefect flow, or a function to be made one.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+
+    Raises:
+        MapArgumentsError: If `target` is neither, or does not take the arguments.
+    """
+
+    def __init__(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        super().__init__()
+        if is_prefect_task(target):
+            raise MapArgumentsError(
+                f"{name_of(target)!r} is a Prefect task; run() takes a flow. "
+                f"Use nbf.submit(task, ...) or nbf.map(task, ...)."
+            )
+        if not callable(target):
+            raise MapArgumentsError(
+                f"The first argument must be a Prefect flow or a function, got {type(target).__name__}. "
+                f"Write run(my_flow, ...), not run(my_flow(...))."
+            )
+        bind(function_of(target), args, kwargs)
+        self._target = target
+        self._args = args
+        self._kwargs = dict(kwargs)
+
+    def execute(self, run: JobRun, indices: Sequence[int]) -> None:  # noqa: ARG002 - as every work
+        """Run the flow. Blocks; on the job's flow thread, once Prefect answers."""
+        from nbfutures.runtime.watching import run_flow
+
+        run_flow(run, self._target, self._args, self._kwargs, self._items)
+
+
+class TrackedWork(_WatchedWork):
+    """Futures that somebody else made.
+
+    Args:
+        futures: Prefect futures, in lists, tuples, sets or dicts.
+
+    Raises:
+        MapArgumentsError: If there is none among them.
+    """
+
+    is_flow = False
+
+    def __init__(self, futures: Any) -> None:
+        super().__init__()
+        self._futures = find_futures(futures)
+        if not self._futures and not (isinstance(futures, list | tuple) and not futures):
+            raise MapArgumentsError(
+                "track() takes Prefect futures: what task.submit(), task.map() or task.delay() return, in a list. "
+                "For other work use map() or submit()."
+            )
+
+    def execute(self, run: JobRun, indices: Sequence[int]) -> None:  # noqa: ARG002 - as every work
+        """Watch the futures to their end. Blocks; on the job's thread."""
+        from nbfutures.runtime.watching import watch_futures
+
+        watch_futures(run, self._futures, self._items)
+
+
+_NO_RETRY = (
+    "The task runs of this job were made by a flow or by other code, so that they cannot be run again one by one. "
+    "Run that code again, such as nbf.run(flow, ...)."
+)
