@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from nbfutures.errors import JobCrashedError
+from nbfutures.runtime import flow_start
 from nbfutures.runtime.dispatcher import Dispatcher
 from nbfutures.runtime.lane import LaneWork
 from nbfutures.runtime.lane_window import LaneWindow
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["flow_settings", "run_calls"]
 
-_START_SECONDS = 3.0
 _SPARE_THREADS = 1000
 """For items that were given up on: their threads are lost to the pool. A pool starts a thread when it needs one."""
 
@@ -52,7 +51,7 @@ def job_flow(job: str, items: int, function: str) -> State[Any]:  # noqa: ARG001
     # Prefect's services are running by now; what is registered last is called first when the process ends.
     EventsWorker.instance()
     run.session.drain_at_exit()
-    _starting.release()
+    flow_start.started()
     runner = context.task_runner
     dispatcher = Dispatcher(run, work, indices)
     run.attach_dispatcher(dispatcher)
@@ -102,50 +101,16 @@ def run_calls(run: JobRun, work: CallWork, indices: Sequence[int]) -> None:
     workers = run.workers if work.is_task else run.workers + _SPARE_THREADS
     runner = make_runner(run.options.runner, workers, run.workers)
     again = f" (retry {run.rounds})" if run.rounds else ""
-    named = job_flow.with_options(name=run.name, flow_run_name=f"{run.name}{again}", task_runner=runner)
+    named = job_flow.with_options(name=run.name, task_runner=runner)
+    parameters = {"job": run.key, "items": len(indices), "function": name_of(work.target)}
     _runs[run.key] = (run, work, indices)
     try:
-        with flow_settings(run), _one_start_at_a_time():
-            named(run.key, len(indices), name_of(work.target), return_state=True)
+        with flow_settings(run):
+            flow_start.start_flow(named, parameters, name=f"{run.name}{again}", tags=run.options.tags)
     finally:
         _runs.pop(run.key, None)
     if not run.state.is_done:
         raise JobCrashedError("Prefect ended the flow run early; its log in Prefect's UI (job.url) says why.")
-
-
-class _Starting:
-    """Lets one flow run start at a time.
-
-    Two that are created at the same moment meet in Prefect's SQLite as "database is locked", which costs the client a
-    pause of 2 s (PrefectHQ/prefect#18934); one after the other they take 0.2 s each.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._holder: int | None = None
-
-    def acquire(self) -> None:
-        """Wait for the turn of the calling thread, but not for ever: a start that hangs must not hold up the others."""
-        if self._lock.acquire(timeout=_START_SECONDS):
-            self._holder = threading.get_ident()
-
-    def release(self) -> None:
-        """Let the next one start, if it is the calling thread's turn."""
-        if self._holder == threading.get_ident():
-            self._holder = None
-            self._lock.release()
-
-
-_starting = _Starting()
-
-
-@contextmanager
-def _one_start_at_a_time() -> Iterator[None]:
-    _starting.acquire()
-    try:
-        yield
-    finally:
-        _starting.release()
 
 
 @contextmanager

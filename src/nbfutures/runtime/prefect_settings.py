@@ -56,6 +56,10 @@ class ProcessSettings:
         wanted = {name: value for name, value in _QUIET.items() if name not in os.environ}
         if api_url is not None:
             wanted["PREFECT_API_URL"] = api_url
+            # One request less for each client that Prefect makes, which is one for each flow run; the secret guards it.
+            wanted["PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"] = os.environ.get(
+                "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "false"
+            )
             wanted["DO_NOT_TRACK"] = os.environ.get("DO_NOT_TRACK", "1")
         if auth is not None:
             wanted["PREFECT_API_AUTH_STRING"] = auth

@@ -1,0 +1,97 @@
+"""The start of a flow run: one at a time, and again at once where Prefect's SQLite was locked."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.flow_engine import run_flow
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prefect import Flow
+    from prefect.client.schemas.objects import FlowRun
+
+__all__ = ["one_at_a_time", "start_flow", "started"]
+
+_START_SECONDS = 3.0
+_PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32)
+"""Seconds between attempts; Prefect's own client pauses 2 s before its second."""
+
+
+class _Turn:
+    """Whose turn it is to start a flow run.
+
+    Two that are created at the same moment meet in Prefect's SQLite as "database is locked" (PrefectHQ/prefect#18934).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holder: int | None = None
+
+    def acquire(self) -> None:
+        """Wait for the turn of the calling thread, but not for ever: a start that hangs must not hold up the others."""
+        if self._lock.acquire(timeout=_START_SECONDS):
+            self._holder = threading.get_ident()
+
+    def release(self) -> None:
+        """Let the next one start, if it is the calling thread's turn."""
+        if self._holder == threading.get_ident():
+            self._holder = None
+            self._lock.release()
+
+
+_turn = _Turn()
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Within it, it is the calling thread's turn to start a flow run, until `started`."""
+    _turn.acquire()
+    try:
+        yield
+    finally:
+        _turn.release()
+
+
+def started() -> None:
+    """Say, on the thread of a flow run, that it has started."""
+    _turn.release()
+
+
+def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str, tags: Iterable[str]) -> None:
+    """Run a flow to its end, in a flow run of the given name. Blocks; the flow's error is in its state, not raised.
+
+    Args:
+        flow: The flow.
+        parameters: Parameter name to argument.
+        name: Name of the flow run.
+        tags: Its tags.
+    """
+    with one_at_a_time():
+        if FlowRunContext.get() is not None:
+            # Within another flow run Prefect knows best how to make it a child of that.
+            flow.with_options(flow_run_name=name)(**parameters, return_state=True)
+            return
+        flow_run = _create_flow_run(flow, parameters, name, list(tags))
+        run_flow(flow, flow_run=flow_run, parameters=dict(parameters), return_type="state")
+
+
+def _create_flow_run(flow: Flow[Any, Any], parameters: Mapping[str, Any], name: str, tags: list[str]) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        for pause in _PAUSES:
+            try:
+                with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                    return client.create_flow_run(flow, name=name, parameters=dict(parameters), tags=tags)
+            except PrefectHTTPStatusError as error:
+                if error.response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                threading.Event().wait(pause)
+        return client.create_flow_run(flow, name=name, parameters=dict(parameters), tags=tags)
