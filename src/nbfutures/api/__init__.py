@@ -10,6 +10,7 @@ from nbfutures.api.submitter import Submitter
 from nbfutures.errors import NbfuturesError
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.waiting import as_completed, wait
+from nbfutures.views.display import forget_shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,6 +131,7 @@ def warm_up() -> None:
 def close() -> None:
     """Cancel what runs, let go of Prefect, and give back its settings."""
     get_session().close()
+    forget_shell()
 
 
 def session_defaults() -> JobOptions:

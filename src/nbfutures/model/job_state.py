@@ -56,7 +56,8 @@ class JobSnapshot:
     elapsed: float
     """Seconds from the submission to now, or to the end, without those between an end and a retry."""
     rate: float | None
-    """Settled items per second over the last ten seconds, or over the whole run once done; `None` before the first."""
+    """Items per second: those settled over the last ten seconds, or those that ran over the whole run once done;
+    `None` before the first."""
     seconds_left: float | None
     """Estimated seconds to the end; `None` where nothing is known, 0 when done."""
     speed_up: float | None
@@ -65,6 +66,8 @@ class JobSnapshot:
     """What the job waits for or why it ended, in a sentence; empty if there is nothing to say."""
     crashed: bool = False
     """Whether the job as a whole could not go on."""
+    is_flow: bool = False
+    """Whether it is a flow, which may end well without any item."""
 
     @property
     def is_done(self) -> bool:
@@ -92,10 +95,14 @@ class JobState:
         total: Number of items known so far.
         workers: Number of workers that the job may use.
         clock: Where the time comes from.
+        is_flow: Whether it is a flow, which may end well without any item.
     """
 
-    def __init__(self, name: str, total: int, *, workers: int = 1, clock: Clock | None = None) -> None:
+    def __init__(
+        self, name: str, total: int, *, workers: int = 1, clock: Clock | None = None, is_flow: bool = False
+    ) -> None:
         self.name = name
+        self.is_flow = is_flow
         self.workers = workers
         self.clock: Clock = clock or SystemClock()
         self.created: float = self.clock.now()
@@ -301,6 +308,10 @@ class JobState:
             told = [self._outcomes[index] for index in self._order[position:end]]
         return [outcome for outcome in told if outcome is not None], end
 
+    def has_settled_since(self, position: int) -> bool:
+        """Tell whether outcomes were told after `position`, as `settled_since` counts."""
+        return len(self._order) > position
+
     def round_of(self, index: int) -> int:
         """Return how often the item was reopened."""
         return self._rounds.get(index, 0)
@@ -350,6 +361,7 @@ class JobState:
                 speed_up=self._speed_up(),
                 note=self._note,
                 crashed=self._crashed is not None,
+                is_flow=self.is_flow,
             )
 
     # --- with the lock held ------------------------------------------------------------------------------------
@@ -397,7 +409,8 @@ class JobState:
         if self.is_done:
             start = self._totals.first_started
             seconds = now - self.created - self._idle if start is None else now - start - self._totals.idle
-            count = settled
+            # The others did not run: they would make a job that was cancelled look fast.
+            count = self._totals.kinds[OutcomeKind.COMPLETED] + self._totals.kinds[OutcomeKind.FAILED]
         else:
             # Items that take longer than the window would have no rate within it, so that it reaches further back.
             known = [(now - when, settled - before) for when, before in self._samples if settled > before]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -58,7 +59,7 @@ class JobOptions:
         _check_seconds("timeout", self.timeout)
         _check_seconds("rate", self.rate, unit="items per second")
         if self.batch != "auto":
-            _check_whole("batch", self.batch, least=1, also=' or "auto"')
+            _check_whole("batch", self.batch, least=1, also=' or "auto"', optional=False)
         if self.name is not None and (not isinstance(self.name, str) or not self.name.strip()):
             raise InvalidOptionError(f"name must be a text that is not empty, got {self.name!r}.")
         object.__setattr__(self, "tags", _as_tags(self.tags))
@@ -90,9 +91,9 @@ def _suggestion(word: str, known: Any) -> str:
 def _as_tags(tags: Any) -> tuple[str, ...]:
     if isinstance(tags, str):
         return (tags,)
-    made = tuple(tags)
+    made = tuple(tags) if isinstance(tags, Iterable) else (tags,)
     if not all(isinstance(tag, str) for tag in made):
-        raise InvalidOptionError(f"tags must be texts, got {made!r}.")
+        raise InvalidOptionError(f"tags must be texts, got {tags!r}.")
     return made
 
 
@@ -100,8 +101,8 @@ def _as_tuple(wait_for: Any) -> tuple[Any, ...]:
     return tuple(wait_for) if isinstance(wait_for, tuple | list | set) else (wait_for,)
 
 
-def _check_whole(name: str, value: Any, *, least: int, also: str = "") -> None:
-    if value is None:
+def _check_whole(name: str, value: Any, *, least: int, also: str = "", optional: bool = True) -> None:
+    if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidOptionError(f"{name} must be a whole number of at least {least}{also}, got {value!r}.")

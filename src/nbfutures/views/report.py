@@ -1,0 +1,66 @@
+"""A job's text and HTML, made from its state at each refresh for no more than what is new."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from nbfutures.model.events import JobEvent, Reopened
+from nbfutures.views.grouping import FailureTally
+from nbfutures.views.html import first_and_last, job_html
+from nbfutures.views.text import job_text
+
+if TYPE_CHECKING:
+    from nbfutures.model.item import ItemSource
+    from nbfutures.model.job_state import JobState
+
+__all__ = ["JobReport"]
+
+_GROUPS = 5
+
+
+class JobReport:
+    """Turns a job's state into what a notebook shows. Safe to use from any thread.
+
+    Args:
+        state: The job's state.
+        source: Where the inputs of failed items are read from.
+    """
+
+    def __init__(self, state: JobState, source: ItemSource) -> None:
+        self._state = state
+        self._source = source
+        self._lock = threading.Lock()
+        self._tally = FailureTally(source)
+        self._position = 0
+        self._is_stale = False
+        state.subscribe(self._on_event)
+
+    def bundle(self) -> dict[str, str]:
+        """Return the job as it stands now, by MIME type: `text/plain` and `text/html`."""
+        with self._lock:
+            snapshot = self._state.snapshot()
+            self._count_failures()
+            groups = self._tally.top(_GROUPS)
+            more = len(self._tally) - len(groups)
+            results = first_and_last(self._state) if snapshot.is_done else []
+        return {
+            "text/plain": job_text(snapshot, groups, more),
+            "text/html": job_html(snapshot, groups, more, results),
+        }
+
+    def _count_failures(self) -> None:
+        while True:
+            if self._is_stale:
+                self._is_stale = False
+                self._tally = FailureTally(self._source)
+                self._position = 0
+            told, self._position = self._state.settled_since(self._position)
+            if self._tally.add(told):
+                return
+            # An item that was counted has ended otherwise; this may be the last refresh, so that it is put right now.
+            self._is_stale = True
+
+    def _on_event(self, event: JobEvent) -> None:
+        if isinstance(event, Reopened):
+            self._is_stale = True

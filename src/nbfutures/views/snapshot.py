@@ -1,0 +1,173 @@
+"""A job at one moment, in numbers and in words: what every view shows, ready for JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypedDict
+
+from nbfutures.model.events import JobPhase
+from nbfutures.views.clean import MESSAGE_LIMIT, one_line, plain
+from nbfutures.views.words import count_words, duration_words, left_words, number_words, rate_words
+
+if TYPE_CHECKING:
+    from nbfutures.model.job_state import Counts, JobSnapshot
+
+__all__ = ["CountsDescription", "JobDescription", "JobWords", "describe"]
+
+_TITLE_LIMIT = 80
+
+
+class CountsDescription(TypedDict):
+    """How many items are where."""
+
+    total: int
+    settled: int
+    completed: int
+    failed: int
+    cancelled: int
+    skipped: int
+    running: int
+    waiting: int
+
+
+class JobWords(TypedDict):
+    """The numbers as short words; empty where there is nothing to say."""
+
+    counts: str
+    """Such as `1,780 of 1,806 done, 26 failed`."""
+    left: str
+    """Such as `13 s left`; only while the job runs."""
+    rate: str
+    """Such as `160/s`."""
+    elapsed: str
+    """Such as `1 min 20 s`."""
+    workers: str
+    """Such as `4 workers`."""
+    speed_up: str
+    """Such as `speed-up 3.6 with 4 workers`."""
+
+
+class JobDescription(TypedDict):
+    """A job at one moment."""
+
+    title: str
+    phase: str
+    """Value of `JobPhase`."""
+    state: str
+    """Where the job stands, in words."""
+    is_done: bool
+    crashed: bool
+    counts: CountsDescription
+    percent: int
+    """Settled items in percent, rounded down: 100 only when all are."""
+    rate: float | None
+    """Items per second."""
+    seconds_left: float | None
+    elapsed: float
+    """Seconds."""
+    speed_up: float | None
+    workers: int
+    note: str
+    words: JobWords
+
+
+def describe(snapshot: JobSnapshot) -> JobDescription:
+    """Return a job at one moment as plain values: texts are cut and cleaned but not escaped, numbers are finite.
+
+    Args:
+        snapshot: The job.
+    """
+    counts = snapshot.counts
+    rate = _finite(snapshot.rate)
+    left = _finite(snapshot.seconds_left)
+    speed_up = _finite(snapshot.speed_up)
+    is_running = snapshot.phase is JobPhase.RUNNING
+    has_many = counts.total > 1
+    ran = counts.completed + counts.failed
+    return {
+        "title": plain(one_line(snapshot.name[: 4 * _TITLE_LIMIT]), _TITLE_LIMIT),
+        "phase": snapshot.phase.value,
+        "state": _state_words(snapshot),
+        "is_done": snapshot.is_done,
+        "crashed": snapshot.crashed,
+        "counts": {
+            "total": counts.total,
+            "settled": counts.settled,
+            "completed": counts.completed,
+            "failed": counts.failed,
+            "cancelled": counts.cancelled,
+            "skipped": counts.skipped,
+            "running": counts.running,
+            "waiting": counts.waiting,
+        },
+        "percent": _percent(snapshot),
+        "rate": rate,
+        "seconds_left": left,
+        "elapsed": _finite(snapshot.elapsed) or 0.0,
+        "speed_up": speed_up,
+        "workers": snapshot.workers,
+        "note": plain(one_line(snapshot.note[: 4 * MESSAGE_LIMIT]), MESSAGE_LIMIT),
+        "words": {
+            "counts": "" if snapshot.is_flow and not counts.total else _count_words(counts),
+            "left": left_words(left) if left is not None and is_running else "",
+            "rate": rate_words(rate) if rate and has_many and ran and (is_running or snapshot.is_done) else "",
+            "elapsed": duration_words(snapshot.elapsed, whole=not snapshot.is_done),
+            "workers": count_words(snapshot.workers, "worker"),
+            "speed_up": _speed_up_words(speed_up, snapshot.workers) if has_many else "",
+        },
+    }
+
+
+def _state_words(snapshot: JobSnapshot) -> str:
+    if snapshot.is_done:
+        if snapshot.crashed:
+            return "failed" if snapshot.is_flow else "crashed"
+        return "completed" if snapshot.is_flow and not snapshot.counts.total else _end_words(snapshot.counts)
+    if snapshot.phase is JobPhase.STARTING:
+        # With a note, that says what it waits for.
+        return "starting" if snapshot.note else "starting Prefect"
+    return snapshot.phase.value
+
+
+def _end_words(counts: Counts) -> str:
+    if counts.total == 0:
+        return "nothing to do"
+    for kind, number in (("failed", counts.failed), ("skipped", counts.skipped), ("cancelled", counts.cancelled)):
+        if number == counts.total:
+            return kind
+    parts = ["cancelled" if counts.cancelled else "completed"]
+    parts += [
+        f"{number_words(number)} {kind}"
+        for kind, number in (("failed", counts.failed), ("skipped", counts.skipped))
+        if number
+    ]
+    return ", ".join(parts)
+
+
+def _count_words(counts: Counts) -> str:
+    if counts.total == 0:
+        return "no items"
+    parts = [f"{number_words(counts.settled)} of {number_words(counts.total)} done"]
+    parts += [
+        f"{number_words(number)} {kind}"
+        for kind, number in (("failed", counts.failed), ("cancelled", counts.cancelled), ("skipped", counts.skipped))
+        if number
+    ]
+    return ", ".join(parts)
+
+
+def _speed_up_words(speed_up: float | None, workers: int) -> str:
+    if speed_up is None or workers == 1:
+        return ""
+    return f"speed-up {speed_up:.1f} with {count_words(workers, 'worker')}"
+
+
+def _percent(snapshot: JobSnapshot) -> int:
+    total = snapshot.counts.total
+    if total == 0:
+        return 100 if snapshot.is_done else 0
+    return 100 * snapshot.counts.settled // total
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
