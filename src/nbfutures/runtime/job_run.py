@@ -50,7 +50,7 @@ class JobRun:
         self.options = options
         self.session = session
         self.workers = options.workers or default_workers()
-        self.state = JobState(name, work.known_length or 0, workers=self.workers)
+        self.state = JobState(name, work.known_length or 0, workers=self.workers, is_flow=work.is_flow)
         if work.known_length is None:
             self.state.set_open_ended(is_open=True)
         self.queued = self.state.created

@@ -65,9 +65,7 @@ class CallTable:
     @property
     def has_annotations(self) -> bool:
         """Whether some argument is annotated, so that Prefect has to resolve it."""
-        return bool(self._annotations) or any(
-            isinstance(value, _annotation_types()) for column in self.columns.values() for value in column[:1]
-        )
+        return bool(self._annotations) or any(map(_column_has_annotations, self.columns.values()))
 
     def caller(self, fn: Callable[..., Any]) -> Callable[[int], Any]:
         """Return a function that makes the call at an index; for arguments that hold no future.
@@ -296,6 +294,12 @@ def _column_has_futures(column: Sequence[Any]) -> bool:
     if set(map(type, column)) <= _PLAIN_TYPES:
         return False
     return any(find_futures(value) for value in column)
+
+
+def _column_has_annotations(column: Sequence[Any]) -> bool:
+    if isinstance(column, range) or not _annotation_types():
+        return False
+    return any(issubclass(kind, _annotation_types()) for kind in set(map(type, column)))
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:

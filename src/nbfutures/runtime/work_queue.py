@@ -76,6 +76,9 @@ class WorkQueue:
 
     def go_on(self) -> None:
         """Hand out items again."""
+        with self._lock:
+            # Those who waited have given up their turns, which are ahead of what has been started.
+            self._next_start = min(self._next_start, self._now() + self._spacing)
         self._halted.clear()
 
     def drain(self) -> list[int]:

@@ -1,0 +1,7 @@
+"""The magics `%map`, `%%map`, `%submit`, `%%submit`, `%%flow`, `%jobs` and `%runner`."""
+
+from __future__ import annotations
+
+from nbfutures.magics.extension import load_ipython_extension, unload_ipython_extension
+
+__all__ = ["load_ipython_extension", "unload_ipython_extension"]

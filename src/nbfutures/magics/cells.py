@@ -1,0 +1,216 @@
+"""Make a function of a cell's body, with its line numbers kept."""
+
+# Not all of IPython is annotated.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import keyword
+import re
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.compilerop import PyCF_MASK
+from IPython.core.error import UsageError
+
+from nbfutures.magics.syntax import awaits, find_yield, free_name, names_read_first
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["Cell", "CellSyntaxError", "cell_number", "flow_function", "item_function", "read_cell"]
+
+_NOTEBOOK = "_notebook_"
+
+
+class CellSyntaxError(Exception):
+    """The cell's body is not Python. IPython shows it as it shows a `SyntaxError` of any other cell.
+
+    A `SyntaxError` that is raised while a cell runs would be shown below the frames of the magic.
+    """
+
+    def __init__(self, error: SyntaxError, shell: InteractiveShell) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self._shell = shell
+
+    def _render_traceback_(self) -> list[str]:
+        lines: list[str] = self._shell.SyntaxTB.structured_traceback(type(self.error), self.error, None)
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The parsed body of a cell."""
+
+    body: list[ast.stmt]
+    filename: str
+    """The name under which tracebacks find its source."""
+    flags: int
+    """Compiler flags of the `from __future__` imports of the notebook."""
+    shell: InteractiveShell
+
+    def compile(self, tree: ast.Module | ast.Expression, flags: int = 0) -> CodeType:
+        """Compile some of the cell's code.
+
+        Raises:
+            CellSyntaxError: If it is not valid.
+        """
+        mode = "exec" if isinstance(tree, ast.Module) else "eval"
+        try:
+            # Not the shell's own compiler: a `from __future__` in this cell would reach all later ones.
+            code: CodeType = compile(
+                ast.fix_missing_locations(tree), self.filename, mode, self.flags | flags, dont_inherit=True
+            )
+        except SyntaxError as error:
+            raise CellSyntaxError(error, self.shell) from None
+        return code
+
+
+def cell_number(shell: InteractiveShell) -> int:
+    """Return the number that the cell which is running has in the notebook."""
+    # IPython's `execution_count` is that of the next cell in some versions.
+    return int(shell.displayhook.prompt_count)
+
+
+def read_cell(shell: InteractiveShell, head: str, body: str) -> Cell:
+    """Parse the body of a cell, and make its source known to tracebacks and to `inspect.getsource`.
+
+    Args:
+        shell: The shell that runs the cell.
+        head: The cell's first line.
+        body: The lines below it.
+
+    Raises:
+        CellSyntaxError: If the body is not Python.
+        UsageError: If there is no code in it.
+    """
+    python = shell.transform_cell(body)
+    # IPython takes away empty lines at the top; the line numbers need them.
+    empty = _empty_lines(body) - _empty_lines(python)
+    # As a comment, the first line leaves a source that can be parsed: tracebacks then mark what failed in a line.
+    source = f"# {head}\n" + "\n" * empty + python
+    filename = shell.compile.cache(source, cell_number(shell), raw_code=f"{head}\n{body}".rstrip("\n"))
+    # Of the notebook's flags only those of a `from __future__`: another one turns the message for a bracket that is
+    # not closed into "incomplete input".
+    flags = shell.compile.flags & PyCF_MASK
+    try:
+        tree = compile(source, filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+    except SyntaxError as error:
+        raise CellSyntaxError(error, shell) from None
+    tree = shell.transform_ast(tree)
+    if not tree.body:
+        raise UsageError("There is no code below the first line of the cell.")
+    return Cell(tree.body, filename, flags, shell)
+
+
+def item_function(cell: Cell, name: str, namespace: Mapping[str, Any], target: ast.expr | None = None) -> FunctionType:
+    """Make a function of a cell; the value of the last expression is what it returns.
+
+    Args:
+        cell: The cell.
+        name: What the function is called; need not be an identifier.
+        namespace: The variables that the body sees, which are copied.
+        target: What takes the function's one argument, as in a `for`; no argument if None. A tuple is unpacked
+            inside the function, so that an item with too few or too many values fails, and no other.
+
+    Returns:
+        The function, an `async` one if the body awaits. What the body assigns is local to each call.
+
+    Raises:
+        CellSyntaxError: If the body cannot be compiled.
+        UsageError: If the body yields.
+    """
+    if line := find_yield(cell.body):
+        raise UsageError(f"Line {line}: a cell cannot yield. Give its value as the last expression.")
+    body = [*cell.body]
+    if isinstance(body[-1], ast.Expr):
+        body[-1] = ast.copy_location(ast.Return(body[-1].value), body[-1])
+    parameter = target.id if isinstance(target, ast.Name) else free_name("item", body)
+    if target is not None and not isinstance(target, ast.Name):
+        body.insert(0, ast.Assign([target], ast.Name(parameter, ast.Load()), lineno=1))
+    head = f"{'async ' if awaits(body) else ''}def {_identifier(name)}({parameter if target else ''}): pass"
+
+    code = _compile_function(cell, head, body)
+    variables = dict(namespace)
+    # A name that the body assigns is local in all of it, for Python. So that `df = df.dropna()` finds the notebook's
+    # df, these start with the notebook's values. `total += x` does not count: its result would be lost in silence.
+    assigned = {*code.co_varnames, *code.co_cellvars} - {parameter}
+    if known := sorted(assigned & names_read_first(body) & variables.keys()):
+        variables |= {_NOTEBOOK + name: variables[name] for name in known}
+        start = ast.parse("; ".join(f"{name} = {_NOTEBOOK}{name}" for name in known)).body
+        code = _compile_function(cell, head, [*start, *body])
+    # IPython reads a frame's source from its `def` on, which a cell does not have, but that of a module as a whole.
+    function = FunctionType(code.replace(co_name="<module>"), variables, _identifier(name))
+    function.__qualname__ = function.__name__
+    return function
+
+
+def flow_function(cell: Cell, name: str, namespace: Mapping[str, Any]) -> Callable[[], Any]:
+    """Make a function of a cell that runs it as a module: what it defines is global to it, and to nothing else.
+
+    Args:
+        cell: The cell.
+        name: What the function is called; need not be an identifier.
+        namespace: The variables that the body sees, which are copied now, and again for each call.
+
+    Returns:
+        The function, an `async` one if the body awaits outside of its own functions. It returns the value of the
+        last expression.
+
+    Raises:
+        CellSyntaxError: If the body cannot be compiled.
+    """
+    body = [*cell.body]
+    trees: list[ast.Module | ast.Expression] = [ast.Module(body, [])]
+    if isinstance(body[-1], ast.Expr):
+        trees.append(ast.Expression(body[-1].value))
+        del body[-1]
+    parts = [cell.compile(tree, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) for tree in trees]
+    variables = dict(namespace)
+
+    def run() -> Any:
+        __tracebackhide__ = True
+        module = dict(variables)
+        value = None
+        for part in parts:
+            value = eval(part, module)  # noqa: S307 - the user's own code, as in any cell
+        return value
+
+    async def run_async() -> Any:
+        __tracebackhide__ = True
+        module = dict(variables)
+        value = None
+        for part in parts:
+            value = eval(part, module)  # noqa: S307 - the user's own code, as in any cell
+            if part.co_flags & inspect.CO_COROUTINE:
+                value = await value
+        return value
+
+    chosen: Callable[[], Any] = run_async if any(part.co_flags & inspect.CO_COROUTINE for part in parts) else run
+    chosen.__name__ = chosen.__qualname__ = _identifier(name)
+    chosen.__module__ = variables.get("__name__", "__main__")
+    return chosen
+
+
+def _compile_function(cell: Cell, head: str, body: list[ast.stmt]) -> CodeType:
+    module = ast.parse(head)
+    definition = module.body[0]
+    definition.body = body  # type: ignore[attr-defined]
+    code = cell.compile(module)
+    return next(constant for constant in code.co_consts if isinstance(constant, CodeType))
+
+
+def _identifier(name: str) -> str:
+    made = re.sub(r"\W+", "_", name).strip("_")
+    return made if made.isidentifier() and not keyword.iskeyword(made) else f"cell_{made}".rstrip("_")
+
+
+def _empty_lines(text: str) -> int:
+    return sum(1 for _ in itertools.takewhile(lambda line: not line.strip(), text.splitlines()))

@@ -1,0 +1,69 @@
+"""What some statements do, read from their syntax tree: which names they read first, whether they await or yield."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["awaits", "find_yield", "free_name", "names_read_first"]
+
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+
+
+def awaits(statements: Iterable[ast.stmt]) -> bool:
+    """Tell whether the statements await, outside of the functions that they define."""
+    return any(
+        isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
+        or (isinstance(node, ast.comprehension) and bool(node.is_async))
+        for node in _own_nodes(statements)
+    )
+
+
+def find_yield(statements: Iterable[ast.stmt]) -> int | None:
+    """Return the line of a `yield` that is outside of the functions which the statements define, if there is one."""
+    lines = [node.lineno for node in _own_nodes(statements) if isinstance(node, ast.Yield | ast.YieldFrom)]
+    return min(lines, default=None)
+
+
+def names_read_first(statements: Iterable[ast.stmt]) -> set[str]:
+    """Return the names that are read before they are bound, in the order in which the text runs without jumps.
+
+    An augmented assignment alone does not count as reading.
+    """
+    reads: dict[str, bool] = {}
+    for node in _in_order(statements):
+        if isinstance(node, ast.Name):
+            reads.setdefault(node.id, isinstance(node.ctx, ast.Load))
+        elif isinstance(node, ast.alias):
+            reads.setdefault((node.asname or node.name).partition(".")[0], False)
+        elif bound := getattr(node, "name", None):  # of a function, a class, an `except ... as`
+            reads.setdefault(bound, False)
+    return {name for name, is_read in reads.items() if is_read}
+
+
+def free_name(wanted: str, statements: Iterable[ast.stmt]) -> str:
+    """Return a name that the statements do not use: the wanted one, or one made from it."""
+    used = {node.id for node in _in_order(statements) if isinstance(node, ast.Name)}
+    while wanted in used:
+        wanted += "_"
+    return wanted
+
+
+def _own_nodes(statements: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    for node in statements:
+        yield node
+        if not isinstance(node, _SCOPES):
+            yield from _own_nodes(ast.iter_child_nodes(node))
+
+
+def _in_order(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    for node in nodes:
+        yield node
+        fields = dict(ast.iter_fields(node))
+        # The right side of an assignment, and what a loop goes over, run before what is bound to their values.
+        for field in sorted(fields, key=lambda name: name not in {"value", "iter"}):
+            children = fields[field] if isinstance(fields[field], list) else [fields[field]]
+            yield from _in_order(child for child in children if isinstance(child, ast.AST))

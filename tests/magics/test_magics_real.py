@@ -1,0 +1,128 @@
+"""The magics on the real api and a real Prefect server."""
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+
+from nbfutures import api
+
+GUIDE = (Path(__file__).parent / "guide.txt").read_text(encoding="utf-8").split("# ----\n")[1:]
+
+
+@pytest.fixture
+def nb(bare_notebook, server):
+    bare_notebook("%load_ext nbfutures")
+    bare_notebook("def square(x): return x * x")
+    yield bare_notebook
+    bare_notebook.shell.extension_manager.loaded.discard("nbfutures")
+    for job in api.session_jobs():
+        job.cancel()
+
+
+def test_map_maps(nb):
+    nb("job = %map -q -w 2 square(range(20))")
+    assert nb.ns["job"].result(60) == [x * x for x in range(20)]
+    assert nb.ns["job"].name == "square"
+
+
+def test_map_of_a_cell_maps_over_an_iterable_of_pairs(nb):
+    nb("%%map -q -o job name, n in {'a': 1, 'b': 2}.items()\nname * n")
+    assert nb.ns["job"].result(60) == ["a", "bb"]
+    assert nb.ns["job"].name == "cell 3"
+
+
+def test_map_maps_over_the_futures_of_another_job(nb):
+    nb("first = %map -q square([1, 2, 3])")
+    nb("%%map -q -o second x in first\nx + 1")
+    assert nb.ns["second"].result(60) == [2, 5, 10]
+
+
+def test_a_generator_that_raises_is_told_in_one_line(nb):
+    assert (
+        "The iterable for 'x' raised ZeroDivisionError" in nb.run("%%map x in (1 / n for n in [1, 0])\nx").usage_error
+    )
+
+
+def test_what_is_not_iterable_is_told_in_one_line(nb):
+    assert "There is nothing to map over: x=3." in nb.run("%%map x in 3\nx").usage_error
+
+
+def test_a_failed_item_points_into_the_cell(nb):
+    nb("%%map -q -o job x in [1, 0]\ny = x\n\n1 / y")
+    nb.ns["job"].wait(60)
+    [error] = [one.error for one in nb.ns["job"].outcomes() if one.error is not None]
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    assert (last.lineno, last.line) == (4, "1 / y")
+
+
+def test_submit_of_a_cell_awaits(nb):
+    nb("%%submit -q -o job\nimport asyncio\nawait asyncio.sleep(0)\nsquare(3)")
+    assert nb.ns["job"].result(60) == 9
+
+
+def test_block_waits_in_the_cell(nb):
+    nb("%submit -b -q -o job square(4)")
+    assert nb.ns["job"].is_done
+
+
+def test_jobs_finds_a_job_by_its_name(nb):
+    nb("%submit -q -o job -n 'the four' square(4)")
+    assert nb("%jobs the four") is nb.ns["job"]
+    assert "There is no job 'the five'. Jobs of this notebook:" in nb.run("%jobs the five").usage_error
+
+
+def test_runner_sets_the_workers_of_the_next_job(nb):
+    assert nb.run("%runner threads -w 3").out == "threads, 3 workers\n"
+    assert api.session_defaults().workers == 3
+
+
+def test_a_flow_may_await(nb):
+    nb("%%flow -q -o job\nfrom prefect import task\n@task\nasync def one(x): return x\nawait one(3)")
+    assert nb.ns["job"].result(60) == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "replaced", "call", "value"),
+    [
+        (0, [("(0.1)", "(0)"), ("(0.2)", "(0)"), ("(0.3)", "(0)")], "", None),
+        (1, [("range(10, 0, -1)", "range(2)"), ("time.sleep(floor)", "pass")], "elevator()", None),
+        (5, [], "my_workflow()", None),
+        (6, [], "my_workflow()", None),
+        (9, [], "resulting_sum", [10, 11, 12]),
+        (12, [], "", {"count_words": [9, 7, 7], "extract_emails": None}),
+        (14, [], "sorted(batch_processing())", ["Processed 1", "Processed 3", "Processed 5"]),
+        (15, [("range(10, 0, -1)", "range(1)")], "", None),
+        (16, [], "", None),
+    ],
+)
+def test_code_of_prefects_guide_runs_as_a_flow(nb, number, replaced, call, value):
+    """Its text as it stands, with shorter waits; where it defines a flow and does not call it, a call is added."""
+    text = GUIDE[number]
+    for old, new in replaced:
+        assert old in text
+        text = text.replace(old, new)
+    nb(f"%%flow -q -o job\n{text}\n{call}")
+    result = nb.ns["job"].result(120)
+    if number == 12:
+        assert result.keys() == value.keys()
+    else:
+        assert result == value
+
+
+def test_loading_imports_nothing_heavy():
+    code = """
+import json, sys
+from IPython.core.interactiveshell import InteractiveShell
+InteractiveShell.instance().run_line_magic("load_ext", "nbfutures")
+print(json.dumps([name for name in ("prefect", "pandas", "matplotlib", "anywidget") if name in sys.modules]))
+"""
+    environment = {**os.environ, "NBFUTURES_WARM_UP": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, env=environment
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == []

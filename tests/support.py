@@ -1,0 +1,24 @@
+"""What tests of several layers need."""
+
+import time
+
+
+def eventually(predicate, timeout=30.0, interval=0.05):
+    """Poll until the predicate holds, and return what it returned; fail when `timeout` seconds have passed."""
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        assert time.monotonic() < deadline, (
+            f"not true within {timeout:g} s: {getattr(predicate, '__name__', predicate)}"
+        )
+        time.sleep(interval)
+    return value
+
+
+def holds_for(predicate, seconds, interval=0.05):
+    """Tell whether the predicate goes on to hold for so long; for what must not happen."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not predicate():
+            return False
+        time.sleep(interval)
+    return True
