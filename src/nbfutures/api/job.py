@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from nbfutures.errors import InvalidOptionError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Reopened
 from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.job_waiting import as_settled, as_settled_async, wait, wait_async
 from nbfutures.views.display import LiveDisplay
 from nbfutures.views.report import JobReport
 
@@ -108,7 +109,7 @@ class Job:
             Whether the job is done.
         """
         try:
-            return self._run.wait(timeout)
+            return wait(self._run.state, timeout)
         except KeyboardInterrupt:
             self._run.cancel("Cancelled by an interrupt. Run it with job.retry().")
             raise
@@ -156,16 +157,16 @@ class Job:
         Raises:
             TimeoutError: If the job is not done in time.
         """
-        return self._run.iterate(timeout)
+        return as_settled(self._run.state, timeout)
 
     def __await__(self) -> Generator[Any, None, Self]:
         """Wait for the job without blocking the notebook, and return it: `(await job).result()`."""
-        yield from self._run.wait_async().__await__()
+        yield from wait_async(self._run.state, lambda: self.is_done).__await__()
         return self
 
     async def __aiter__(self) -> AsyncIterator[Outcome]:
         """Yield outcomes as items end: `async for outcome in job`."""
-        async for outcome in self._run.iterate_async():
+        async for outcome in as_settled_async(self._run.state):
             yield outcome
 
     # --- steering --------------------------------------------------------------------------------------------------

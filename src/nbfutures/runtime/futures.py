@@ -12,6 +12,7 @@ from prefect.states import Cancelled, Completed, Failed, Pending, Running
 
 from nbfutures.errors import ItemCancelledError, ItemSkippedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.job_waiting import wait_async, wait_for_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,12 +87,12 @@ class ItemFuture(PrefectFuture[R]):
         Raises:
             TimeoutError: If the item did not end in time.
         """
-        return self._run.wait_for_item(self.index, timeout).error
+        return wait_for_item(self._run.state, self.index, timeout).error
 
     def wait(self, timeout: float | None = None) -> None:
         """Block until the item ended, or for `timeout` seconds."""
         try:
-            self._run.wait_for_item(self.index, timeout)
+            wait_for_item(self._run.state, self.index, timeout)
         except TimeoutError:
             return
 
@@ -110,7 +111,7 @@ class ItemFuture(PrefectFuture[R]):
             ItemCancelledError: If it was cancelled.
             ItemSkippedError: If it was skipped.
         """
-        outcome = self._run.wait_for_item(self.index, timeout)
+        outcome = wait_for_item(self._run.state, self.index, timeout)
         if outcome.kind is not OutcomeKind.COMPLETED and not raise_on_failure:
             return outcome.error  # type: ignore[return-value]
         made: R = value_of(outcome)
@@ -118,7 +119,7 @@ class ItemFuture(PrefectFuture[R]):
 
     async def result_async(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:  # noqa: ASYNC109
         """Await the item's value, without blocking the event loop; otherwise as `result`."""
-        await self._run.wait_async([self.index], timeout)
+        await wait_async(self._run.state, self.done, timeout)
         return self.result(0, raise_on_failure)
 
     def __await__(self) -> Any:

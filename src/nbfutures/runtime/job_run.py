@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 import weakref
-from contextlib import asynccontextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +13,11 @@ from nbfutures.model.events import JobEvent, JobPhase, Settled
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
+from nbfutures.runtime.job_waiting import as_settled, raisable
 from nbfutures.runtime.runners import default_workers
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nbfutures.model.item import Item
     from nbfutures.model.options import JobOptions
@@ -170,117 +168,28 @@ class JobRun:
         """Tell whether the item is being worked on."""
         return self._dispatcher is not None and self._dispatcher.is_running(index)
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Block until every item is settled; return whether it is."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self.state.changed:
-            while not self.state.is_done:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                self.state.changed.wait(left)
-        return True
-
     def collect(self, timeout: float | None, *, single: bool) -> Any:
         """Block until the job is done and return the values; raise the first error as soon as it is known.
 
         Args:
             timeout: Seconds to wait at most; `None` for no limit.
             single: Whether to return the one value, not a list.
+
+        Raises:
+            TimeoutError: If the job is not done in time.
         """
-        for outcome in self.iterate(timeout):
-            if outcome.kind is OutcomeKind.FAILED:
-                break
-        else:
-            outcome = None
-        if outcome is not None and not self.work.is_flow:
-            raise _raisable(outcome)
-        if not self.wait(timeout):
-            raise self._not_done(timeout)
+        for outcome in as_settled(self.state, timeout):
+            if outcome.kind is OutcomeKind.FAILED and not self.work.is_flow:
+                raise raisable(outcome)
         if self.state.crashed is not None:
             raise self.state.crashed
         if self.work.is_flow:
             return self.result
-        for told in self.state.outcomes():
-            if told is not None and told.kind is not OutcomeKind.COMPLETED:
-                raise _raisable(told)
-        values = [told.value for told in self.state.outcomes() if told is not None]
-        return values[0] if single else values
-
-    def iterate(self, timeout: float | None = None) -> Iterator[Outcome]:
-        """Yield each item's outcome once, as items end.
-
-        Raises:
-            TimeoutError: If the job is not done within `timeout` seconds.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        seen: set[int] = set()
-        position = 0
-        while True:
-            is_done = self.state.is_done
-            told, position = self.state.settled_since(position)
-            for outcome in told:
-                if outcome.index not in seen:
-                    seen.add(outcome.index)
-                    yield outcome
-            if told:
-                continue
-            if is_done:
-                return
-            with self.state.changed:
-                if self.state.is_done or self.state.has_settled_since(position):
-                    continue
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise self._not_done(timeout)
-                self.state.changed.wait(left)
-
-    async def iterate_async(self) -> AsyncIterator[Outcome]:
-        """Yield each item's outcome once, as items end, without blocking the event loop."""
-        import asyncio
-
-        seen: set[int] = set()
-        position = 0
-        async with self._changes() as changed:
-            while True:
-                is_done = self.state.is_done
-                told, position = self.state.settled_since(position)
-                for outcome in told:
-                    if outcome.index not in seen:
-                        seen.add(outcome.index)
-                        yield outcome
-                if not told and is_done:
-                    return
-                if told:
-                    await asyncio.sleep(0)
-                else:
-                    await changed.wait()
-                    changed.clear()
-
-    @asynccontextmanager
-    async def _changes(self) -> AsyncIterator[asyncio.Event]:
-        """Give an event of the running loop that is set whenever the job changes."""
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        changed = asyncio.Event()
-
-        def tell(_: JobEvent) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(changed.set)
-
-        unsubscribe = self.state.subscribe(tell)
-        try:
-            yield changed
-        finally:
-            unsubscribe()
-
-    def _not_done(self, timeout: float | None) -> TimeoutError:
-        counts = self.state.counts
-        return TimeoutError(
-            f"{self.name} was not done within {timeout:g} s: {counts.settled:,} of {counts.total:,} items have ended. "
-            f"It goes on; wait longer, or cancel it with job.cancel()."
-        )
+        outcomes = [outcome for outcome in self.state.outcomes() if outcome is not None]
+        for outcome in outcomes:
+            if outcome.kind is not OutcomeKind.COMPLETED:
+                raise raisable(outcome)
+        return outcomes[0].value if single else [outcome.value for outcome in outcomes]
 
     @property
     def url(self) -> str | None:
@@ -290,45 +199,6 @@ class JobRun:
         from prefect.utilities.urls import url_for
 
         return url_for("flow-run", self.flow_run_id)
-
-    def wait_for_item(self, index: int, timeout: float | None = None) -> Outcome:
-        """Block until the item ended, and return its outcome.
-
-        Raises:
-            TimeoutError: If it did not end within `timeout` seconds.
-        """
-        outcome = self.state.outcome(index)
-        if outcome is not None:
-            return outcome
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self.state.changed:
-            while (outcome := self.state.outcome(index)) is None:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError(
-                        f"Item {index} of {self.name!r} did not end within {timeout:g} s; it goes on. Wait longer, or "
-                        f"cancel the job with job.cancel()."
-                    )
-                self.state.changed.wait(left)
-        return outcome
-
-    async def wait_async(self, indices: Sequence[int] | None = None, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Await the end of some items, or of the job, without blocking the event loop.
-
-        Raises:
-            TimeoutError: If they did not end within `timeout` seconds.
-        """
-        import asyncio
-
-        def done() -> bool:
-            if indices is None:
-                return self.state.is_done
-            return all(self.state.outcome(index) is not None for index in indices)
-
-        async with self._changes() as changed, asyncio.timeout(timeout):
-            while not done():
-                await changed.wait()
-                changed.clear()
 
     def on_item_done(self, index: int, then: Callable[[], None]) -> None:
         """Have `then` called when the item ended, on the thread that tells it, or at once if it has."""
@@ -435,15 +305,12 @@ class JobRun:
             dispatcher.cancel("Cancelled before it ran. Run it with job.retry().")
 
     def _on_event(self, event: JobEvent) -> None:
-        if not isinstance(event, Settled) or not self._callbacks:
+        if not isinstance(event, Settled):
             return
+        # Asked with the lock held: who is just adding a callback has either seen the outcome, or is seen here.
         with self._callbacks_lock:
+            if not self._callbacks:
+                return
             due = [then for one in event.outcomes for then in self._callbacks.pop(one.index, ())]
         for then in due:
             then()
-
-
-def _raisable(outcome: Outcome) -> BaseException:
-    if outcome.error is not None:
-        return outcome.error
-    return ItemCancelledError(f"Item {outcome.index} was cancelled before it ran. Run it with job.retry().")

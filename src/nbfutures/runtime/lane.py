@@ -140,34 +140,38 @@ class Lane:
     def _run_sync(self) -> None:
         work = self.work
         calls, pull, now, cpu = work.work, work.queue.pull, work.state.clock.now, time.thread_time
-        round_of, record, running = work.state.round_of, self.records.append, self.running
+        round_of, attempts, record, running = work.state.round_of, work.attempts, self.records.append, self.running
+        completed, make = OutcomeKind.COMPLETED, Outcome._make
         worker, run_id, queued = self.worker, self._task_run_id, work.queued
         left = work.quota or -1
         plain = not work.retries and not work.timeout
         deadline = now() + LANE_SECONDS if work.quota is None else float("inf")
         sink = capture.OutputSink()
         with capture.into(sink):
+            # Reading a thread's CPU clock takes longer than all the rest: what ends one item begins the next.
+            cpu_ended = cpu()
             while left and self.is_open and (index := pull()) is not None:
                 left -= 1
                 self.pulled += 1
                 started = now()
                 running[index] = started
-                cpu_started = cpu()
+                cpu_started = cpu_ended
                 try:
                     value = calls.call(index) if plain else self._call(index)
                     if type(value) is CoroutineType:
                         value = asyncio.run(value)
                 except BaseException as error:
                     ended = now()
-                    self._note_failure(index, error, started, ended=ended, used=cpu() - cpu_started, sink=sink)
+                    cpu_ended = cpu()
+                    self._note_failure(index, error, started, ended=ended, used=cpu_ended - cpu_started, sink=sink)
                 else:
-                    used = cpu() - cpu_started
+                    cpu_ended = cpu()
                     ended = now()
                     record(
-                        Outcome(
-                            index, OutcomeKind.COMPLETED, value, None, queued, started, ended, used, worker,
-                            work.attempts.get(index, 0) + 1, sink.take(), run_id, round_of(index),
-                        )
+                        make((
+                            index, completed, value, None, queued, started, ended, cpu_ended - cpu_started, worker,
+                            attempts.get(index, 0) + 1, sink.take(), run_id, round_of(index),
+                        ))
                     )  # fmt: skip
                     # Nothing that an item returned may live on through this frame.
                     del value

@@ -34,10 +34,11 @@ _log: Final = logging.getLogger("nbfutures.supervisor")
 
 _TICK: Final = 1.0  # seconds between two looks at the leases
 _GRACE: Final = 5.0  # seconds without a lease after which the server is stopped
-_QUIET: Final = 2.0  # seconds without a write to the database after which nothing is left to be recorded
-_DRAIN: Final = 20.0  # seconds that are waited for that at most, and again for the server to end when asked
+_QUIET: Final = 5.0  # seconds without a write to the database after which nothing is left to be recorded
+_RECORD: Final = 60.0  # seconds after the grace that are waited for that at most
+_STOP: Final = 20.0  # seconds for the server to end when asked
 _START: Final = 300.0  # seconds after which a server that never answered may be stopped in its start
-_PREDECESSOR: Final = 60.0  # seconds for the server before to end: it may take twice _DRAIN
+_PREDECESSOR: Final = 60.0  # seconds for the server before to end: _STOP, and as much again if killed
 _PORTS: Final = 5  # ports that are tried
 
 
@@ -152,7 +153,7 @@ class _Supervisor:
             unused = now - unused_since
             # The server is not stopped in the middle of creating its database, nor before what the last kernel
             # has sent is recorded: what waits in its memory then is lost.
-            drained = quiet > _QUIET or unused > self._grace + _DRAIN
+            drained = quiet > _QUIET or unused > self._grace + _RECORD
             settled = ready or now - began > _START
             if settled and drained and unused > self._grace and self._forget_if_unused():
                 return _End.UNUSED
@@ -212,9 +213,9 @@ def _end(server: subprocess.Popen[bytes]) -> None:
     if server.poll() is None:
         server.terminate()
         try:
-            server.wait(_DRAIN)
+            server.wait(_STOP)
         except subprocess.TimeoutExpired:
-            _log.warning("The server did not end within %.0f s and is killed.", _DRAIN)
+            _log.warning("The server did not end within %.0f s and is killed.", _STOP)
     with contextlib.suppress(ProcessLookupError, PermissionError):  # the group is empty
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
@@ -226,7 +227,7 @@ def _serve(port: int, lifeline: int) -> None:
     def follow() -> None:
         os.read(lifeline, 1)  # nothing is ever written: this returns when the supervisor is gone, even if killed
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_DRAIN)
+        time.sleep(_STOP)
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=follow, name="nbfutures-lifeline", daemon=True).start()

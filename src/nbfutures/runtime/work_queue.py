@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import operator
 import threading
@@ -100,10 +101,11 @@ class WorkQueue:
         return len(self._ready) + operator.length_hint(self._fresh)
 
     def _take(self) -> int | None:
-        try:
-            return self._ready.popleft()
-        except IndexError:
-            return next(self._fresh, None)
+        # An exception for each fresh item would cost as much as everything else here.
+        if self._ready:
+            with contextlib.suppress(IndexError):
+                return self._ready.popleft()
+        return next(self._fresh, None)
 
     def _wait_for_turn(self) -> bool:
         if not len(self):
