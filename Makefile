@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test lint format constraints clean
+.PHONY: help demo lab test lint format bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,13 +17,11 @@ demo: $(VENV)/installed-lab ## run the quickstart notebook without a screen; the
 lab: $(VENV)/installed-lab ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab $(LAB_OPTIONS) notebooks/01-quickstart.ipynb
 
-# The tests have a Prefect server of their own, apart from yours.
-TEST := NBFUTURES_HOME=$(CURDIR)/build/test-home $(BIN)/pytest
-
+# The notebooks are tested with a Prefect server of their own, apart from yours; the other tests see to that themselves.
 test: lint ## check style and types, run all tests, compare the notebooks with the outputs saved in them
-	$(TEST)
-	$(TEST) notebooks --nbval --nbval-current-env --nbval-sanitize-with=tests/nbval_sanitize.cfg \
-	    --nbval-cell-timeout=180 --timeout=240
+	$(BIN)/pytest
+	NBFUTURES_HOME=$(CURDIR)/build/test-home $(BIN)/pytest notebooks --nbval --nbval-current-env \
+	    --nbval-sanitize-with=tests/nbval_sanitize.cfg --nbval-cell-timeout=180 --timeout=240
 
 lint: $(VENV)/installed-test ## check style and types
 	$(BIN)/ruff check
@@ -33,6 +31,9 @@ lint: $(VENV)/installed-test ## check style and types
 format: $(VENV)/installed-test ## lay out the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+bench: $(VENV)/installed-bench ## measure the throughput, beside other libraries
+	$(BIN)/python -m benchmarks throughput
 
 constraints: $(VENV)/installed-test ## solve for all dependencies anew and pin them
 	$(BIN)/python scripts/pin.py

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-# `from tests.support import ...` works however pytest is started.
+# Tests import `tests.support`, however pytest is started.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.support import eventually
 
 
 def pytest_collection_modifyitems(items):
@@ -68,3 +71,60 @@ def kernel_environment(user):
     """The environment of another kernel of the same user: it has to find the server by itself."""
     dropped = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL")
     return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
+class Gate:
+    """Items wait in it until it is opened; who came in is known."""
+
+    def __init__(self):
+        self._open = threading.Event()
+        self._lock = threading.Lock()
+        self.came = []
+        """Those who came in, in order."""
+        self.inside = 0
+        self.most = 0
+        """How many were inside at once."""
+
+    def _enter(self, x):
+        with self._lock:
+            self.came.append(x)
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+
+    def _leave(self):
+        with self._lock:
+            self.inside -= 1
+
+    def __call__(self, x):
+        """Wait, then return what was given."""
+        self._enter(x)
+        try:
+            assert self._open.wait(60)
+        finally:
+            self._leave()
+        return x
+
+    async def pass_async(self, x):
+        """The same without blocking the event loop."""
+        self._enter(x)
+        try:
+            while not self._open.is_set():  # noqa: ASYNC110 - opened from another thread
+                await asyncio.sleep(0.005)
+        finally:
+            self._leave()
+        return x
+
+    def wait_for(self, count):
+        """Block until so many have come in."""
+        eventually(lambda: len(self.came) >= count, interval=0.005)
+
+    def open(self):
+        self._open.set()
+
+
+@pytest.fixture
+def gate():
+    """A gate, which is open in the end: no thread waits in it for ever."""
+    made = Gate()
+    yield made
+    made.open()

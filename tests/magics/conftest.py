@@ -152,7 +152,7 @@ def fake(monkeypatch) -> FakeApi:
     return api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def only_shell(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))

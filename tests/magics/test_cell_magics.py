@@ -1,9 +1,11 @@
 """`%%map` and `%%submit`: the body of a cell as a function."""
 
 import asyncio
+import gc
 import inspect
 import pickle
 import traceback
+import weakref
 
 import cloudpickle
 import pytest
@@ -181,6 +183,47 @@ def test_adding_up_in_a_variable_of_the_notebook_fails_and_is_not_lost_in_silenc
     nb("%%map x in [1, 2]\noffset += x")
     error, _ = failure(fake.job.fn, 1)
     assert isinstance(error, UnboundLocalError)
+
+
+class Big:
+    """Something that can be seen to be let go."""
+
+
+@pytest.mark.parametrize(
+    "cell", ["%%map -q x in [1]\nx + offset", "%%submit -q\nbig = 3\nbig", "%%flow -q\ndef f(): return offset\nf()"]
+)
+def test_a_job_does_not_keep_alive_what_its_cell_does_not_use(nb, fake, cell):
+    nb.ns["big"] = Big()
+    big = weakref.ref(nb.ns["big"])
+    nb(cell)
+    assert fake.job
+    del nb.ns["big"]
+    gc.collect()
+    assert big() is None
+
+
+@pytest.mark.parametrize("cell", ["%%map -q x in [1]\n", "%%submit -q\n", "%%flow -q\n"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[offset for _ in range(1)][0]",
+        "(lambda: (lambda: offset)())()",
+        "eval('off' + 'set')",
+        "globals()['off' + 'set']",
+        "look_up('offset + 0')",
+        "def f():\n    return look_up('offset')\nf()",
+        "[look_up(one) for one in ('offset', 'offset')][0]",
+        "frame.query('off' + 'set')",
+        "class A:\n    size = offset\nA.size",
+    ],
+)
+def test_a_body_reaches_every_variable_however_it_names_it(nb, fake, cell, body):
+    # as pandas and formulas do, which evaluate a text with the variables of their caller
+    nb("import sys, types")
+    nb("def look_up(text): return eval(text, sys._getframe(1).f_globals)")
+    nb("frame = types.SimpleNamespace(query=look_up)")
+    nb(cell + body)
+    assert fake.job.fn(*([1] if "map" in cell else [])) == 10
 
 
 # Async.

@@ -96,6 +96,7 @@ def test_the_names_of_jobs_are_completed(complete, notebook):
     assert complete("%jobs all p|") == ["%jobs all pages"]
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_the_completion_of_older_frontends_has_the_options(notebook):
     assert notebook.shell.complete("", "%map --ret", 10) == ("--ret", ["--retries", "--retry-delay"])
 

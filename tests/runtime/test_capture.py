@@ -1,5 +1,7 @@
 """What an item prints is kept with it, and with nothing else."""
 
+# ruff: noqa: T201 - printing is what is tested
+
 from __future__ import annotations
 
 import asyncio
@@ -52,7 +54,7 @@ def test_an_item_prints_into_its_own_output_and_the_others_do_not():
 
 
 def test_what_was_taken_is_not_told_again():
-    with notebook() as (out, err):
+    with notebook():
         sink = OutputSink()
         with installed(), capture.into(sink):
             print("first")
@@ -63,7 +65,7 @@ def test_what_was_taken_is_not_told_again():
 
 
 def test_threads_that_print_at_once_keep_their_lines_apart():
-    with notebook() as (out, err):
+    with notebook() as (out, _):
         sinks = [OutputSink() for _ in range(4)]
         start = threading.Barrier(4)
 
@@ -85,7 +87,7 @@ def test_threads_that_print_at_once_keep_their_lines_apart():
 
 
 def test_coroutines_of_one_thread_keep_their_lines_apart():
-    with notebook() as (out, err):
+    with notebook():
         sinks = [OutputSink() for _ in range(3)]
 
         async def work(sink, name):
@@ -147,15 +149,14 @@ def test_the_streams_are_given_back_with_the_last_job():
 
 
 def test_the_streams_can_be_asked_what_the_real_ones_can():
-    with notebook() as (out, err):
-        with installed():
-            assert sys.stdout.getvalue() == ""
-            sys.stdout.flush()
-            assert not sys.stdout.closed
+    with notebook(), installed():
+        assert sys.stdout.getvalue() == ""
+        sys.stdout.flush()
+        assert not sys.stdout.closed
 
 
 def test_an_item_that_starts_while_a_cell_redirects_its_output_prints_into_its_own():
-    with notebook() as (out, err):
+    with notebook() as (out, _):
         sink, redirected = OutputSink(), io.StringIO()
         with installed():
             with contextlib.redirect_stdout(redirected):
@@ -171,7 +172,7 @@ def test_an_item_that_starts_while_a_cell_redirects_its_output_prints_into_its_o
 
 
 def test_a_redirection_that_outlives_the_job_is_left_alone():
-    with notebook() as (out, err):
+    with notebook() as (out, _):
         redirected = io.StringIO()
         capture.install()
         with contextlib.redirect_stdout(redirected):

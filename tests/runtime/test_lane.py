@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import weakref
@@ -157,13 +158,8 @@ def test_coroutines_run_at_once_as_many_as_there_are_slots():
         running += 1
         most = max(most, running)
         for _ in range(3):
-            await asyncio_sleep()
+            await asyncio.sleep(0)
         running -= 1
-
-    from asyncio import sleep
-
-    async def asyncio_sleep():
-        await sleep(0)
 
     lane = lane_of(work, range(20), slots=4)
     lane.run(None)
@@ -172,7 +168,10 @@ def test_coroutines_run_at_once_as_many_as_there_are_slots():
 
 
 def test_a_function_that_returns_a_coroutine_is_awaited():
-    lane = lane_of(lambda x: positive_async(x), [1, -1])
+    def call(x):
+        return positive_async(x)
+
+    lane = lane_of(call, [1, -1])
     lane.run(None)
     good, bad = lane.drain()
     assert good.value == 1
@@ -183,24 +182,18 @@ def test_a_value_lives_no_longer_than_its_outcome():
     class Big:
         pass
 
-    seen = []
+    references = []
 
     def work(x):
-        if x == 1:
-            gc.collect()
-            seen.append(made())
-            return None
-        big = Big()
-        nonlocal_made.append(weakref.ref(big))
-        return big
-
-    nonlocal_made = []
-
-    def made():
-        # The outcome is taken, as the dispatcher does, while the lane works on the next item.
+        if x == 0:
+            big = Big()
+            references.append(weakref.ref(big))
+            return big
+        # As the dispatcher does, while the lane works on the next item.
         lane.drain()
-        return nonlocal_made[0]()
+        gc.collect()
+        return references[0]() is None
 
     lane = lane_of(work, [0, 1])
     lane.run(None)
-    assert seen == [None]
+    assert [one.value for one in lane.drain()] == [True]

@@ -39,6 +39,7 @@ def test_ordinary_text_is_left_as_it_is(text):
 def test_a_cut_text_says_so():
     assert plain("a" * 11, 10) == "a" * 9 + "…"
     assert plain("a" * 10, 10) == "a" * 10
+    assert plain("\x1b[0m" * 1_000 + "a", 10).endswith("…")
 
 
 def test_colours_are_removed_and_unseen_characters_spelled_out():

@@ -152,11 +152,11 @@ class _OptionReader:
     def _find(self, form: str) -> Option:
         if form in self._known:
             return self._known[form]
-        # "-workers" and "--Retry_Delay" are a slip of the same kind as "--wokers", though not for difflib.
-        tidied = "--" + form.strip("-").lower().replace("_", "-")
-        close = [tidied] if tidied in self._known else difflib.get_close_matches(form, self._known, n=1)
+        # Compared without dashes, which would make all long forms alike; "-workers" and "--Retry_Delay" are slips too.
+        names = {known.strip("-"): known for known in self._known}
+        close = difflib.get_close_matches(form.strip("-").lower().replace("_", "-"), names, n=1)
         if close:
-            raise UsageError(f"There is no option {form}; did you mean {close[0]}?")
+            raise UsageError(f"There is no option {form}; did you mean {names[close[0]]}?")
         known = ", ".join(dict.fromkeys(option.forms[-1] for option in self._known.values()))
         hint = "" if form.startswith("--") else " To subtract, put a space behind the dash."
         raise UsageError(f"There is no option {form}.{hint} Options are: {known}.")

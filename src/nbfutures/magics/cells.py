@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.compilerop import PyCF_MASK
 from IPython.core.error import UsageError
 
-from nbfutures.magics.syntax import awaits, find_yield, free_name, names_read_first
+from nbfutures.magics.syntax import awaits, find_yield, free_name, names_looked_up, names_read_first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -116,7 +116,7 @@ def item_function(cell: Cell, name: str, namespace: Mapping[str, Any], target: a
     Args:
         cell: The cell.
         name: What the function is called; need not be an identifier.
-        namespace: The variables that the body sees, which are copied.
+        namespace: The variables of the notebook; those that the body uses are copied.
         target: What takes the function's one argument, as in a `for`; no argument if None. A tuple is unpacked
             inside the function, so that an item with too few or too many values fails, and no other.
 
@@ -138,12 +138,12 @@ def item_function(cell: Cell, name: str, namespace: Mapping[str, Any], target: a
     head = f"{'async ' if awaits(body) else ''}def {_identifier(name)}({parameter if target else ''}): pass"
 
     code = _compile_function(cell, head, body)
-    variables = dict(namespace)
+    variables = _visible(namespace, [code])
     # A name that the body assigns is local in all of it, for Python. So that `df = df.dropna()` finds the notebook's
     # df, these start with the notebook's values. `total += x` does not count: its result would be lost in silence.
     assigned = {*code.co_varnames, *code.co_cellvars} - {parameter}
-    if known := sorted(assigned & names_read_first(body) & variables.keys()):
-        variables |= {_NOTEBOOK + name: variables[name] for name in known}
+    if known := sorted(assigned & names_read_first(body) & namespace.keys()):
+        variables |= {_NOTEBOOK + name: namespace[name] for name in known}
         start = ast.parse("; ".join(f"{name} = {_NOTEBOOK}{name}" for name in known)).body
         code = _compile_function(cell, head, [*start, *body])
     # IPython reads a frame's source from its `def` on, which a cell does not have, but that of a module as a whole.
@@ -158,7 +158,7 @@ def flow_function(cell: Cell, name: str, namespace: Mapping[str, Any]) -> Callab
     Args:
         cell: The cell.
         name: What the function is called; need not be an identifier.
-        namespace: The variables that the body sees, which are copied now, and again for each call.
+        namespace: The variables of the notebook; those that the body uses are copied, and again for each call.
 
     Returns:
         The function, an `async` one if the body awaits outside of its own functions. It returns the value of the
@@ -173,7 +173,7 @@ def flow_function(cell: Cell, name: str, namespace: Mapping[str, Any]) -> Callab
         trees.append(ast.Expression(body[-1].value))
         del body[-1]
     parts = [cell.compile(tree, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) for tree in trees]
-    variables = dict(namespace)
+    variables = _visible(namespace, parts)
 
     def run() -> Any:
         __tracebackhide__ = True
@@ -205,6 +205,15 @@ def _compile_function(cell: Cell, head: str, body: list[ast.stmt]) -> CodeType:
     definition.body = body  # type: ignore[attr-defined]
     code = cell.compile(module)
     return next(constant for constant in code.co_consts if isinstance(constant, CodeType))
+
+
+def _visible(namespace: Mapping[str, Any], codes: Iterable[CodeType]) -> dict[str, Any]:
+    """Copy the variables that code may use. All of them would keep every large object of the notebook in memory."""
+    used = [names_looked_up(code) for code in codes]
+    if None in used:
+        return dict(namespace)
+    names = set().union(*filter(None, used))
+    return {name: value for name, value in namespace.items() if name in names or name.startswith("__")}
 
 
 def _identifier(name: str) -> str:

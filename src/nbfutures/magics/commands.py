@@ -97,8 +97,8 @@ class FuturesMagics(Magics):
         Usage: %%map [options] target in iterable [options]
 
         The target is as in a `for`. The value of the cell's last expression is the item's value; `return` works too,
-        and `await`. The cell sees the notebook's variables as they are when it is run; what it assigns stays with
-        the item.
+        and `await`. The cell sees the notebook's variables as they are when it is run. What it assigns stays with the
+        item: after `frame = frame.dropna()` the notebook's frame is as before.
 
         Options begin at the first word with a dash that a letter follows: to subtract, write `a - b`, not `a -b`.
 
@@ -151,8 +151,8 @@ class FuturesMagics(Magics):
 
         Usage: %%submit [options]
 
-        The value of the cell's last expression is the item's value; `return` works too, and `await`. The cell sees
-        the notebook's variables as they are when it is run; what it assigns stays in it.
+        The value of the cell's last expression is the result; `return` works too, and `await`. The cell sees the
+        notebook's variables as they are when it is run; what it assigns stays in it.
 
         Examples:
             %%submit -o table

@@ -1,15 +1,18 @@
-"""What some statements do, read from their syntax tree: which names they read first, whether they await or yield."""
+"""What code does, read from it without running it: whether it awaits or yields, and which names it uses."""
 
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+import re
+from types import CodeType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["awaits", "find_yield", "free_name", "names_read_first"]
+__all__ = ["awaits", "find_yield", "free_name", "names_looked_up", "names_read_first"]
 
+_LOOK_UP_ANYTHING = {"eval", "exec", "globals", "query"}
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
@@ -50,6 +53,33 @@ def free_name(wanted: str, statements: Iterable[ast.stmt]) -> str:
     while wanted in used:
         wanted += "_"
     return wanted
+
+
+def names_looked_up(code: CodeType) -> set[str] | None:
+    """Return the names that code may look up as globals, or None if it may be any: it evaluates texts, for example.
+
+    What is an identifier in a text counts, for expressions such as `frame.eval("price * @rate")` and annotations.
+    """
+    names = set(code.co_names)
+    if names & _LOOK_UP_ANYTHING:
+        return None
+    for constant in _flat(code.co_consts):
+        if isinstance(constant, str):
+            names.update(re.findall(r"\w+", constant))
+        elif isinstance(constant, CodeType):
+            inner = names_looked_up(constant)
+            if inner is None:
+                return None
+            names |= inner
+    return names
+
+
+def _flat(constants: Iterable[Any]) -> Iterator[Any]:
+    for constant in constants:
+        if isinstance(constant, tuple | frozenset):
+            yield from _flat(constant)
+        else:
+            yield constant
 
 
 def _own_nodes(statements: Iterable[ast.AST]) -> Iterator[ast.AST]:

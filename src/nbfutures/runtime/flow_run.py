@@ -106,7 +106,7 @@ def run_calls(run: JobRun, work: CallWork, indices: Sequence[int]) -> None:
     _runs[run.key] = (run, work, indices)
     try:
         with flow_settings(run):
-            flow_start.start_flow(named, parameters, name=f"{run.name}{again}", tags=run.options.tags)
+            flow_start.start_flow(named, parameters, name=f"{run.name}{again}")
     finally:
         _runs.pop(run.key, None)
     if not run.state.is_done:

@@ -8,13 +8,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from prefect.client.orchestration import get_client
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TagsContext
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from prefect import Flow
     from prefect.client.schemas.objects import FlowRun
@@ -66,25 +66,27 @@ def started() -> None:
     _turn.release()
 
 
-def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str, tags: Iterable[str]) -> None:
-    """Run a flow to its end, in a flow run of the given name. Blocks; the flow's error is in its state, not raised.
+def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str) -> None:
+    """Run a flow to its end, in a flow run of the given name, with the tags of the context.
+
+    Blocks; the flow's error is in its state, not raised.
 
     Args:
         flow: The flow.
         parameters: Parameter name to argument.
         name: Name of the flow run.
-        tags: Its tags.
     """
     with one_at_a_time():
         if FlowRunContext.get() is not None:
             # Within another flow run Prefect knows best how to make it a child of that.
             flow.with_options(flow_run_name=name)(**parameters, return_state=True)
             return
-        flow_run = _create_flow_run(flow, parameters, name, list(tags))
+        flow_run = _create_flow_run(flow, parameters, name)
         run_flow(flow, flow_run=flow_run, parameters=dict(parameters), return_type="state")
 
 
-def _create_flow_run(flow: Flow[Any, Any], parameters: Mapping[str, Any], name: str, tags: list[str]) -> FlowRun:
+def _create_flow_run(flow: Flow[Any, Any], parameters: Mapping[str, Any], name: str) -> FlowRun:
+    tags = TagsContext.get().current_tags
     with get_client(sync_client=True) as client:
         for pause in _PAUSES:
             try:

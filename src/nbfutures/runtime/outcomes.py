@@ -13,6 +13,8 @@ from nbfutures.errors import ItemCancelledError, ItemSkippedError, ItemTimeoutEr
 from nbfutures.model.outcome import CapturedOutput, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from prefect.client.schemas.objects import State
     from prefect.futures import PrefectFuture
 
@@ -32,6 +34,8 @@ class Observed:
     output: CapturedOutput | None = None
     error: BaseException | None = None
     """What the function raised in the last attempt."""
+    traceback: TracebackType | None = None
+    """Where it raised that, from its own frame on."""
 
 
 def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: int, observed: Observed) -> Outcome:
@@ -46,7 +50,7 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
     """
     kind, value, error = _ending(future)
     if kind is OutcomeKind.FAILED and observed.error is not None and type(observed.error) is type(error):
-        error = observed.error
+        error = observed.error.with_traceback(observed.traceback)
     ran = observed.started is not None
     return Outcome(
         index=index,

@@ -139,7 +139,7 @@ def observe(task: Task[Any, Any], seen: Observed, now: Callable[[], float]) -> T
         seen.attempts += 1
         seen.worker = _worker_name()
         seen.ended = None
-        seen.error = None
+        seen.error = seen.traceback = None
         seen.started = now()
         return time.thread_time()
 
@@ -148,6 +148,8 @@ def observe(task: Task[Any, Any], seen: Observed, now: Callable[[], float]) -> T
         seen.ended = now()
         seen.output = sink.take()
         seen.error = error
+        # From the user's function on: Prefect's frames come before it while the error goes up.
+        seen.traceback = error.__traceback__.tb_next if error is not None and error.__traceback__ else None
 
     if inspect.iscoroutinefunction(fn):
 

@@ -177,7 +177,7 @@ def _pace(job: JobDescription) -> str:
 
 
 def _table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col" style="{_CELL}">{name}</th>' for name in names)
+    head = "".join(f'<th scope="col" style="{_CELL};white-space:nowrap">{name}</th>' for name in names)
     body = "".join(
         f'<tr style="{_ROW}">{"".join(f"""<td style="{_CELL}">{cell}</td>""" for cell in row)}</tr>' for row in rows
     )

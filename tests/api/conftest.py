@@ -1,0 +1,106 @@
+"""Every test here uses the api as a notebook does, on the real server."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+
+import pytest
+from prefect import task
+
+from nbfutures.api import session_jobs
+
+
+@pytest.fixture(autouse=True)
+def jobs(server):
+    """The session's jobs; none is left running by a test."""
+    yield server.jobs
+    for job in session_jobs():
+        job.cancel()
+    for job in session_jobs():
+        assert job.wait(60), f"{job.name} goes on: {job.counts}"
+    server.jobs.clear()
+
+
+@pytest.fixture
+def join(jobs):
+    """Wait until Prefect knows how the flow runs of all jobs so far ended."""
+
+    def join():
+        for run in jobs:
+            if run.thread is not None:
+                run.thread.join(60)
+                assert not run.thread.is_alive()
+
+    return join
+
+
+class Kind:
+    """A kind of function that a job can call."""
+
+    def __init__(self, name, *, is_async, is_task):
+        self.name = name
+        self.is_async = is_async
+        self.is_task = is_task
+
+    def __call__(self, fn):
+        """Return a function of this kind that does what `fn`, a plain one, does."""
+        made = fn
+        if self.is_async:
+
+            @functools.wraps(fn)
+            async def made(*args, **kwargs):
+                await asyncio.sleep(0)
+                return fn(*args, **kwargs)
+
+        return task(made) if self.is_task else made
+
+    def gated(self, gate):
+        """Return a function of this kind that waits in the gate."""
+        made = gate.pass_async if self.is_async else gate.__call__
+
+        if self.is_async:
+
+            async def pass_gate(x):
+                return await made(x)
+        else:
+
+            def pass_gate(x):
+                return made(x)
+
+        return task(pass_gate) if self.is_task else pass_gate
+
+
+KINDS = [
+    Kind("function", is_async=False, is_task=False),
+    Kind("async function", is_async=True, is_task=False),
+    Kind("task", is_async=False, is_task=True),
+    Kind("async task", is_async=True, is_task=True),
+]
+
+
+def pytest_generate_tests(metafunc):
+    # A parameter of this name runs the test with each kind of function.
+    if "kind" in metafunc.fixturenames:
+        metafunc.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+
+
+@pytest.fixture
+def requests_to_prefect():
+    """The requests to Prefect's API from now on, as httpx logs them."""
+    seen = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            seen.append(record.getMessage())
+
+    logger, handler = logging.getLogger("httpx"), Handler(logging.INFO)
+    before = logger.level, logger.disabled
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.disabled = False
+    yield seen
+    logger.removeHandler(handler)
+    logger.setLevel(before[0])
+    logger.disabled = before[1]
