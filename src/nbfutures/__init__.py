@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING, Any
 from nbfutures._version import __version__
 
 if TYPE_CHECKING:
-    from prefect import allow_failure, unmapped
-    from prefect.utilities.annotations import quote
-
     from nbfutures.api import (
         Job,
         Submitter,
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
     )
     from nbfutures.errors import NbfuturesError
     from nbfutures.model.outcome import Outcome, OutcomeKind
+    from nbfutures.runtime.annotations import allow_failure, quote, unmapped
 
 __all__ = [
     "Job",

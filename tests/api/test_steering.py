@@ -128,7 +128,7 @@ class Flaky:
         self.bad = bad
         self.calls = []
 
-    def __call__(self, x):
+    def call(self, x):
         self.calls.append(x)
         if x in self.bad:
             raise self.bad[x]
@@ -137,7 +137,7 @@ class Flaky:
 
 def test_a_retry_runs_what_failed_and_puts_it_in_place(kind):
     flaky = Flaky({1: ValueError("one"), 3: KeyError("three")})
-    job = nbf.map(kind(lambda x: flaky(x)), range(5))
+    job = nbf.map(kind(flaky.call), range(5))
     assert job.wait(60)
     assert kinds_of(job) == ["completed", "failed"] * 2 + ["completed"]
     before = job.outcomes()
@@ -156,7 +156,7 @@ def test_a_retry_runs_what_failed_and_puts_it_in_place(kind):
 
 def test_a_retry_that_fails_again_keeps_the_new_error():
     flaky = Flaky({0: ValueError("first")})
-    job = nbf.map(lambda x: flaky(x), range(2))
+    job = nbf.map(flaky.call, range(2))
     assert job.wait(60)
     flaky.bad[0] = ValueError("second")
     assert job.retry().wait(60)
@@ -177,7 +177,7 @@ def test_a_retry_that_fails_again_keeps_the_new_error():
 )
 def test_a_retry_of_some_errors_leaves_the_others_as_they_are(errors, again):
     flaky = Flaky({0: ValueError("v"), 1: KeyError("k"), 2: IndexError("i")})
-    job = nbf.map(lambda x: flaky(x), range(4))
+    job = nbf.map(flaky.call, range(4))
     assert job.wait(60)
     flaky.bad.clear()
     flaky.calls.clear()
@@ -316,7 +316,7 @@ def test_the_first_failure_ends_a_job_that_is_to_fail_fast(kind):
 
 def test_a_job_that_failed_fast_can_be_retried():
     flaky = Flaky({0: ValueError("v")})
-    job = nbf.options(workers=1, fail_fast=True).map(lambda x: flaky(x), range(5))
+    job = nbf.options(workers=1, fail_fast=True).map(flaky.call, range(5))
     assert job.wait(60)
     flaky.bad.clear()
     assert job.retry().result(60) == [0, 10, 20, 30, 40]

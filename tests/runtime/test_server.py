@@ -292,7 +292,7 @@ def test_the_server_outlives_a_killed_kernel_and_ends_after_the_last_with_all_re
     before = recorded(shared.home)
     send_task_runs(shared.lease.address, 2000)
     last.kill()
-    eventually(lambda: not shared.lease.is_alive(), 60)
+    eventually(lambda: not shared.lease.is_alive(), 80)
     eventually(lambda: not processes(shared.home))
     assert recorded(shared.home) - before == 2000
 

@@ -262,11 +262,19 @@ def run(client, code):
 
 
 def test_in_a_kernel_the_display_of_one_cell_is_updated_while_another_runs(kernel):
-    found, request = run(kernel, SCRIPT.partition("final.append")[0])
+    found, _ = run(kernel, SCRIPT.partition("final.append")[0])
     [shown] = [one["content"] for one in found if one["msg_type"] == "display_data"]
     assert shown["data"] == {"text/plain": "first", "text/html": "<b>html</b>"}
     kernel.execute("final.append(True)\nlive.poke()")
     update = messages_until(kernel, lambda one: one["msg_type"] == "update_display_data")[-1]
     assert update["content"]["data"]["text/plain"] == "final"
     assert update["content"]["transient"] == shown["transient"]
-    assert update["parent_header"]["msg_id"] == request
+
+
+def test_the_cell_in_which_the_end_came_sends_it_too_for_those_who_listen_to_that_cell_only(kernel):
+    run(kernel, SCRIPT.partition("final.append")[0])
+    found, request = run(kernel, "final.append(True)\nlive.poke()")
+    told = [one for one in found if one["msg_type"] == "update_display_data"]
+    assert [one["content"]["data"]["text/plain"] for one in told if one["parent_header"]["msg_id"] == request] == [
+        "final"
+    ]

@@ -15,13 +15,11 @@ from nbfutures.views.report import JobReport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
-    import pandas as pd
-    from prefect.futures import PrefectFuture
-
     from nbfutures.model.job_state import Counts, JobSnapshot
     from nbfutures.runtime.futures import ItemFuture
     from nbfutures.runtime.job_run import JobRun
     from nbfutures.views.failures import Failure
+    from nbfutures.views.frames import DataFrame
 
 __all__ = ["Job"]
 
@@ -93,7 +91,7 @@ class Job:
         """Iterate over the items' futures, in order."""
         return (self._run.future(index) for index in range(len(self)))
 
-    def __prefect_futures__(self) -> PrefectFuture[Any] | list[ItemFuture[Any]]:
+    def __prefect_futures__(self) -> ItemFuture[Any] | list[ItemFuture[Any]]:
         """Return what stands for this job as an argument of another: its futures, or the one of a single call."""
         return self[0] if self._single and len(self) else list(self)
 
@@ -212,33 +210,33 @@ class Job:
 
     # --- tables ----------------------------------------------------------------------------------------------------
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self) -> DataFrame:
         """Return a table with one row for each kind of outcome: count, share, and seconds."""
         from nbfutures.views import frames
 
         return frames.summary(self._run.state)
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> DataFrame:
         """Return a table with one row for each item, also for those that have not ended."""
         from nbfutures.views import frames
 
         return frames.frame(self._run.state, self._run)
 
     @property
-    def succeeded(self) -> pd.DataFrame:
+    def succeeded(self) -> DataFrame:
         """The rows of `frame` that completed."""
         from nbfutures.views import frames
 
         return frames.succeeded(self._run.state, self._run)
 
     @property
-    def failed(self) -> pd.DataFrame:
+    def failed(self) -> DataFrame:
         """The rows of `frame` that failed."""
         from nbfutures.views import frames
 
         return frames.failed(self._run.state, self._run)
 
-    def errors(self) -> pd.DataFrame:
+    def errors(self) -> DataFrame:
         """Return a table of the failures, grouped by exception type, line and message."""
         from nbfutures.views import frames
 

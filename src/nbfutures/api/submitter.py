@@ -14,7 +14,7 @@ from nbfutures.runtime.work import map_work, name_of, submit_work
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from nbfutures.runtime.work import Work
+    from nbfutures.runtime.contracts import Work
 
 __all__ = ["Submitter"]
 

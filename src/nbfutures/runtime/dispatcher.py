@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from prefect.futures import PrefectFuture
 
-    from nbfutures.runtime.job_run import JobRun
+    from nbfutures.runtime.contracts import Run
     from nbfutures.runtime.work import CallWork
 
 __all__ = ["Dispatcher", "Window"]
@@ -70,7 +70,7 @@ class Dispatcher:
         indices: The items.
     """
 
-    def __init__(self, run: JobRun, work: CallWork, indices: Sequence[int]) -> None:
+    def __init__(self, run: Run, work: CallWork, indices: Sequence[int]) -> None:
         self.run = run
         self.work = work
         self.closed = False

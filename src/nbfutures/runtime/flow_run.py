@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, tags
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import State
 
+    from nbfutures.runtime.contracts import Run
     from nbfutures.runtime.feed import Feed
-    from nbfutures.runtime.job_run import JobRun
     from nbfutures.runtime.work import CallWork
 
 __all__ = ["flow_settings", "run_calls"]
@@ -36,24 +39,40 @@ __all__ = ["flow_settings", "run_calls"]
 _SPARE_THREADS = 1000
 """For items that were given up on: their threads are lost to the pool. A pool starts a thread when it needs one."""
 
-_runs: dict[str, tuple[JobRun, CallWork, Sequence[int]]] = {}
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Launch:
+    """What a flow run is to do: the items of a job, or those of a retry, which may begin before the first has ended."""
+
+    run: Run
+    work: CallWork
+    indices: Sequence[int]
+    is_over: bool = False
+    """Whether every item that it was given has ended."""
+
+
+_launches: dict[str, _Launch] = {}
+_numbers = itertools.count(1)
 
 
 # At module level, with plain parameters: Prefect pickles the flow with every task that leaves the process.
 @flow(name="nbfutures", validate_parameters=False, persist_result=False)
 def job_flow(job: str, items: int, function: str) -> State[Any]:  # noqa: ARG001 - shown in Prefect's UI
     """Run a job's items to their end."""
-    run, work, indices = _runs[job]
+    launch = _launches[job]
+    run, work = launch.run, launch.work
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
     run.flow_run_id = context.flow_run.id
     # Prefect's services are running by now; what is registered last is called first when the process ends.
     EventsWorker.instance()
-    run.session.drain_at_exit()
+    run.drain_at_exit()
     flow_start.started()
     runner = context.task_runner
-    dispatcher = Dispatcher(run, work, indices)
+    dispatcher = Dispatcher(run, work, launch.indices)
     run.attach_dispatcher(dispatcher)
 
     def make_window(dispatcher: Dispatcher, feed: Feed) -> LaneWindow | TaskWindow:
@@ -78,10 +97,11 @@ def job_flow(job: str, items: int, function: str) -> State[Any]:  # noqa: ARG001
         return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
     dispatcher.drive(make_window)
+    launch.is_over = True
     return _final_state(run)
 
 
-def run_calls(run: JobRun, work: CallWork, indices: Sequence[int]) -> None:
+def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
     """Run some items of a job in a new flow run. Blocks until they ended.
 
     Args:
@@ -102,19 +122,25 @@ def run_calls(run: JobRun, work: CallWork, indices: Sequence[int]) -> None:
     runner = make_runner(run.options.runner, workers, run.workers)
     again = f" (retry {run.rounds})" if run.rounds else ""
     named = job_flow.with_options(name=run.name, task_runner=runner)
-    parameters = {"job": run.key, "items": len(indices), "function": name_of(work.target)}
-    _runs[run.key] = (run, work, indices)
+    key = f"{run.key}{again}, launch {next(_numbers)}"
+    parameters = {"job": key, "items": len(indices), "function": name_of(work.target)}
+    launch = _launches[key] = _Launch(run, work, indices)
     try:
         with flow_settings(run):
             flow_start.start_flow(named, parameters, name=f"{run.name}{again}")
+    except Exception:
+        if not launch.is_over:
+            raise
+        # The job may be running again by now, and what has ended is kept.
+        _logger.debug("Prefect could not record the end of %s", key, exc_info=True)
     finally:
-        _runs.pop(run.key, None)
-    if not run.state.is_done:
+        del _launches[key]
+    if not launch.is_over:
         raise JobCrashedError("Prefect ended the flow run early; its log in Prefect's UI (job.url) says why.")
 
 
 @contextmanager
-def flow_settings(run: JobRun) -> Iterator[None]:
+def flow_settings(run: Run) -> Iterator[None]:
     """Within it, a flow run on this thread has the job's tags and does not wait a second for its heartbeat to end."""
     # The environment cannot say "no heartbeat"; and this is for our flow runs only.
     nesting.set(0)
@@ -122,7 +148,7 @@ def flow_settings(run: JobRun) -> Iterator[None]:
         yield
 
 
-def _wait_for_futures(run: JobRun, given: tuple[Any, ...]) -> None:
+def _wait_for_futures(run: Run, given: tuple[Any, ...]) -> None:
     from nbfutures.runtime.mapping import find_futures
 
     futures = find_futures(list(given))
@@ -138,7 +164,7 @@ def _wait_for_futures(run: JobRun, given: tuple[Any, ...]) -> None:
         run.skip_all("what it waits for (wait_for) did not complete. Retry that first, then this job.")
 
 
-def _resolve_length(run: JobRun, work: CallWork) -> range:
+def _resolve_length(run: Run, work: CallWork) -> range:
     try:
         indices = work.resolve_length()
     except UpstreamTaskError:
@@ -148,7 +174,7 @@ def _resolve_length(run: JobRun, work: CallWork) -> range:
     return indices
 
 
-def _final_state(run: JobRun) -> State[Any]:
+def _final_state(run: Run) -> State[Any]:
     counts = run.state.counts
     parts = [
         f"{number:,} {word}"

@@ -17,7 +17,7 @@ from nbfutures.runtime.job_waiting import wait_async, wait_for_item
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nbfutures.runtime.job_run import JobRun
+    from nbfutures.runtime.contracts import Run
 
 __all__ = ["ItemFuture", "value_of"]
 
@@ -36,7 +36,7 @@ class ItemFuture(PrefectFuture[R]):
         index: The item.
     """
 
-    def __init__(self, run: JobRun, index: int) -> None:
+    def __init__(self, run: Run, index: int) -> None:
         self._run = run
         self.index = index
         """The item's position in its job."""

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from nbfutures.model.item import Item
     from nbfutures.model.options import JobOptions
+    from nbfutures.runtime.contracts import Work
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.futures import ItemFuture
     from nbfutures.runtime.session import Session
-    from nbfutures.runtime.work import Work
 
 __all__ = ["JobRun"]
 
@@ -135,7 +135,7 @@ class JobRun:
             self._stop.clear()
             self._paused = False
             dispatcher = self._dispatcher
-            if dispatcher is not None and not dispatcher.closed and fn is None:
+            if dispatcher is not None and not dispatcher.closed:
                 dispatcher.queue.go_on()
                 dispatcher.offer(opened)
                 return len(opened)
@@ -229,6 +229,10 @@ class JobRun:
         """Set while the job is being cancelled."""
         return self._stop
 
+    def drain_at_exit(self) -> None:
+        """Have the kernel's jobs end before Prefect's services do when the process ends."""
+        self.session.drain_at_exit()
+
     def on_cancel(self, stop: Callable[[], None]) -> None:
         """Have `stop` called when the job is cancelled; it must not block."""
         self._on_cancel.append(stop)
@@ -281,7 +285,9 @@ class JobRun:
         capture.install()
         try:
             self.session.wait_until_ready(self._stop)
-            self.work.execute(self, indices)
+            from nbfutures.runtime.execution import execute
+
+            execute(self, self.work, indices)
         except BaseException as error:
             if not self.state.is_done:
                 if self._stop.is_set() and self.state.crashed is None:
@@ -298,9 +304,8 @@ class JobRun:
         """Take a new dispatcher; it starts as the job stands: paused or being cancelled, perhaps."""
         with self.lock:
             self._dispatcher = dispatcher
-            halted = self.is_halted
-        if halted:
-            dispatcher.queue.halt()
+            if self.is_halted:
+                dispatcher.queue.halt()
         if self._stop.is_set():
             dispatcher.cancel("Cancelled before it ran. Run it with job.retry().")
 

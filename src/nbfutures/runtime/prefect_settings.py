@@ -61,6 +61,10 @@ class ProcessSettings:
                 "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "false"
             )
             wanted["DO_NOT_TRACK"] = os.environ.get("DO_NOT_TRACK", "1")
+            if any(name.lower() in ("http_proxy", "all_proxy") for name in os.environ):
+                # Prefect's clients would ask the proxy for this machine's loopback interface.
+                present = os.environ.get("NO_PROXY", os.environ.get("no_proxy", ""))
+                wanted["NO_PROXY"] = ",".join(filter(None, [present, "127.0.0.1", "localhost"]))
         if auth is not None:
             wanted["PREFECT_API_AUTH_STRING"] = auth
         for name, value in wanted.items():

@@ -15,7 +15,7 @@ from nbfutures.runtime.prefect_settings import ProcessSettings, configured_api_u
 from nbfutures.runtime.server import ServerLease, check_health, lease_server
 
 if TYPE_CHECKING:
-    from nbfutures.runtime.job_run import JobRun
+    from nbfutures.runtime.contracts import Run
 
 __all__ = ["Session", "get_session"]
 
@@ -31,7 +31,7 @@ class Session:
     """The kernel's connection to Prefect, made in the background, and its jobs, the newest last."""
 
     def __init__(self) -> None:
-        self.jobs: list[JobRun] = []
+        self.jobs: list[Run] = []
         self.defaults = JobOptions()
         self.ready = threading.Event()
         """Set once Prefect answers or cannot be had."""
@@ -74,7 +74,7 @@ class Session:
         if self.error is not None:
             raise self.error
 
-    def add(self, run: JobRun) -> None:
+    def add(self, run: Run) -> None:
         """Add a job to the list, and watch Prefect's health while it runs."""
         if run not in self.jobs:
             self.jobs.append(run)
@@ -141,8 +141,15 @@ class Session:
             self.lease.release()
         self.lease = lease_server()
         # The server takes its time to start: Prefect is imported meanwhile.
-        importlib.import_module("nbfutures.runtime.flow_run")
-        self.lease.wait_until_ready(stop=self._closing)
+        importlib.import_module("nbfutures.runtime.execution")
+        try:
+            self.lease.wait_until_ready(stop=self._closing)
+        except ServerStartError:
+            if self.lease.is_alive() or self._closing.is_set():
+                raise
+            # It may have been told to stop in the moment in which this kernel found it: one more.
+            self.lease = lease_server()
+            self.lease.wait_until_ready(stop=self._closing)
         address = self.lease.address
         self._settings.apply(api_url=address.api_url, auth=address.auth)
         self.api_url = address.api_url

@@ -50,7 +50,7 @@ class TaskWindow:
         self._work = work
         self._size = size
         self._in_flight: dict[int, tuple[PrefectFuture[Any], Observed]] = {}
-        self._lock = threading.Lock()
+        self._prepared = _Prepared(work.target, dispatcher.run.options)
 
     @property
     def is_growing(self) -> bool:
@@ -91,10 +91,10 @@ class TaskWindow:
 
     def _submit(self, index: int) -> None:
         seen = Observed(queued=self._run.queued)
-        task = with_job_options(self._work.target, self._run.options)
-        parameters = {**get_parameter_defaults(task.fn), **self._work.parameters(index)}
-        made = observe(task, seen, self._run.state.clock.now)
-        future = self._runner.submit(made, collapse_variadic_parameters(task.fn, parameters))
+        if self._prepared.target is not self._work.target:
+            self._prepared = _Prepared(self._work.target, self._run.options)
+        made = observe(self._prepared.task, seen, self._run.state.clock.now)
+        future = self._runner.submit(made, self._prepared.parameters(self._work.parameters(index)))
         self._in_flight[index] = (future, seen)
         self._feed.watch(future, lambda: self._on_done(index, future, seen))
 
@@ -105,6 +105,29 @@ class TaskWindow:
         self._in_flight.pop(index, None)
         self._run.settle([outcome])
         self._dispatcher.wake()
+
+
+class _Prepared:
+    """What is the same for all task runs of a task: looking through its signature takes longer than submitting it.
+
+    Args:
+        target: The user's task.
+        options: The job's.
+    """
+
+    def __init__(self, target: Task[Any, Any], options: JobOptions) -> None:
+        self.target = target
+        self.task = with_job_options(target, options)
+        """The task with the job's options."""
+        self._defaults = get_parameter_defaults(self.task.fn)
+        self._names = inspect.signature(self.task.fn).parameters.keys()
+
+    def parameters(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return arguments, given by name, as Prefect's runners take them: with defaults, `**kwargs` in one."""
+        parameters = {**self._defaults, **arguments}
+        if parameters.keys() <= self._names:
+            return parameters
+        return collapse_variadic_parameters(self.task.fn, parameters)
 
 
 def with_job_options(task: Task[Any, Any], options: JobOptions) -> Task[Any, Any]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nbfutures.model.item import Item
-    from nbfutures.runtime.job_run import JobRun
 
 __all__ = ["FlowWork", "TrackedWork"]
 
@@ -23,7 +22,7 @@ class _WatchedWork:
     is_flow = True
 
     def __init__(self) -> None:
-        self._items: list[Item] = []
+        self.items: list[Item] = []
 
     @property
     def known_length(self) -> int | None:
@@ -36,7 +35,7 @@ class _WatchedWork:
 
     def item(self, index: int) -> Item:
         """Return the item at `index`, in the order in which they became known."""
-        return self._items[index]
+        return self.items[index]
 
     def call_again(self, index: int) -> Any:  # noqa: ARG002 - as every work
         """Refuse: the calls belong to other code."""
@@ -76,15 +75,9 @@ class FlowWork(_WatchedWork):
                 f"Write run(my_flow, ...), not run(my_flow(...))."
             )
         bind(function_of(target), args, kwargs)
-        self._target = target
-        self._args = args
-        self._kwargs = dict(kwargs)
-
-    def execute(self, run: JobRun, indices: Sequence[int]) -> None:  # noqa: ARG002 - as every work
-        """Run the flow. Blocks; on the job's flow thread, once Prefect answers."""
-        from nbfutures.runtime.watching import run_flow
-
-        run_flow(run, self._target, self._args, self._kwargs, self._items)
+        self.target = target
+        self.args = args
+        self.kwargs = dict(kwargs)
 
 
 class TrackedWork(_WatchedWork):
@@ -101,18 +94,12 @@ class TrackedWork(_WatchedWork):
 
     def __init__(self, futures: Any) -> None:
         super().__init__()
-        self._futures = find_futures(futures)
-        if not self._futures and not (isinstance(futures, list | tuple) and not futures):
+        self.futures = find_futures(futures)
+        if not self.futures and not (isinstance(futures, list | tuple) and not futures):
             raise MapArgumentsError(
                 "track() takes Prefect futures: what task.submit(), task.map() or task.delay() return, in a list. "
                 "For other work use map() or submit()."
             )
-
-    def execute(self, run: JobRun, indices: Sequence[int]) -> None:  # noqa: ARG002 - as every work
-        """Watch the futures to their end. Blocks; on the job's thread."""
-        from nbfutures.runtime.watching import watch_futures
-
-        watch_futures(run, self._futures, self._items)
 
 
 _NO_RETRY = (

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
     from prefect.tasks import Task
 
-    from nbfutures.runtime.job_run import JobRun
+    from nbfutures.runtime.contracts import Run
 
 __all__ = ["WatchedFutures", "run_flow", "watch_futures"]
 
@@ -41,7 +41,7 @@ class WatchedFutures:
         items: Where the items are kept.
     """
 
-    def __init__(self, run: JobRun, feed: Feed, items: list[Item]) -> None:
+    def __init__(self, run: Run, feed: Feed, items: list[Item]) -> None:
         self._run = run
         self._feed = feed
         self._items = items
@@ -79,7 +79,7 @@ class WatchedFutures:
         self._run.settle([outcome])
 
 
-def watch_futures(run: JobRun, futures: Sequence[PrefectFuture[Any]], items: list[Item]) -> None:
+def watch_futures(run: Run, futures: Sequence[PrefectFuture[Any]], items: list[Item]) -> None:
     """Watch futures to their end. Blocks; on the job's thread."""
     run.state.set_phase(JobPhase.RUNNING)
     with Feed(run.name) as feed:
@@ -91,7 +91,7 @@ def watch_futures(run: JobRun, futures: Sequence[PrefectFuture[Any]], items: lis
 
 
 def run_flow(
-    run: JobRun, target: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], items: list[Item]
+    run: Run, target: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], items: list[Item]
 ) -> None:
     """Run a flow of the user's, and watch the task runs that it submits. Blocks; on the job's flow thread.
 
@@ -124,7 +124,7 @@ def run_flow(
         run.state.set_open_ended(is_open=False)
 
 
-def _note_flow_run(run: JobRun) -> Any:
+def _note_flow_run(run: Run) -> Any:
     def note(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect's names for a hook
         run.flow_run_id = flow_run.id
 
@@ -134,7 +134,7 @@ def _note_flow_run(run: JobRun) -> Any:
 class _WatchingRunner(TaskRunner[Any]):
     """Another task runner, with everything that it submits watched."""
 
-    def __init__(self, inner: TaskRunner[Any], run: JobRun, watched: WatchedFutures) -> None:
+    def __init__(self, inner: TaskRunner[Any], run: Run, watched: WatchedFutures) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Prefect types it not
         self._inner = inner
         self._run = run

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemSkippedError, MapArgumentsError, NbfuturesError
 from nbfutures.runtime.mapping import CallTable, bind, call_with, map_calls, pending_lengths, single_call
@@ -15,47 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from nbfutures.model.item import Item
-    from nbfutures.runtime.job_run import JobRun
 
-__all__ = ["CallWork", "Work", "is_async_function", "is_prefect_task", "map_work", "submit_work"]
-
-
-class Work(Protocol):
-    """What a job runs."""
-
-    @property
-    def known_length(self) -> int | None:
-        """Number of items, or `None` if they become known while the job runs."""
-        ...
-
-    @property
-    def is_flow(self) -> bool:
-        """Whether the job's result is a flow's, not its items'."""
-        ...
-
-    def all_indices(self) -> Sequence[int]:
-        """Return the items to start with."""
-        ...
-
-    def call_again(self, index: int) -> Any:
-        """Make the call of an item again, in the calling thread."""
-        ...
-
-    def item(self, index: int) -> Item:
-        """Return the item at `index`."""
-        ...
-
-    def execute(self, run: JobRun, indices: Sequence[int]) -> None:
-        """Run items to their end. Blocks; on the job's flow thread, once Prefect answers."""
-        ...
-
-    def check_retry(self) -> None:
-        """Raise `NbfuturesError` if items cannot be run again."""
-        ...
-
-    def replace_function(self, fn: Callable[..., Any]) -> None:
-        """Call another function from now on."""
-        ...
+__all__ = ["CallWork", "is_async_function", "is_prefect_task", "map_work", "submit_work"]
 
 
 class CallWork:
@@ -123,12 +84,6 @@ class CallWork:
         self._prepare(map_calls(function_of(self.target), resolved))
         assert self.table is not None
         return range(len(self.table))
-
-    def execute(self, run: JobRun, indices: Sequence[int]) -> None:
-        """Run items within a flow run of their own."""
-        from nbfutures.runtime.flow_run import run_calls
-
-        run_calls(run, self, indices)
 
     def call_again(self, index: int) -> Any:
         """Make the call of an item again, in the calling thread; a coroutine runs in a loop of its own thread."""

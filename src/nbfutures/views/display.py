@@ -117,7 +117,7 @@ class LiveDisplay:
 
 
 def _hook(shell: Any) -> None:
-    if shell not in _hooked:
+    if shell not in _hooked and hasattr(shell, "events"):
         forget_shell()
         shell.events.register("post_run_cell", _after_cell)
         _hooked.append(shell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from pandas import DataFrame
 
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.views.clean import error_message, error_name, plain
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from nbfutures.model.item import ItemSource
     from nbfutures.model.job_state import JobState
 
-__all__ = ["OUTCOMES", "errors", "failed", "frame", "succeeded", "summary"]
+__all__ = ["OUTCOMES", "DataFrame", "errors", "failed", "frame", "succeeded", "summary"]
 
 UNSETTLED = "unsettled"
 OUTCOMES = (*(kind.value for kind in OutcomeKind), UNSETTLED)

@@ -1,0 +1,125 @@
+"""What the parts of the runtime know of a job, without knowing the class that holds it all together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Sequence
+
+    from nbfutures.model.item import Item
+    from nbfutures.model.job_state import JobState
+    from nbfutures.model.options import JobOptions
+    from nbfutures.model.outcome import Outcome, OutcomeKind
+
+__all__ = ["Run", "Work"]
+
+
+class Work(Protocol):
+    """What a job runs."""
+
+    @property
+    def known_length(self) -> int | None:
+        """Number of items, or `None` if they become known while the job runs."""
+        ...
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether the job's result is a flow's, not its items'."""
+        ...
+
+    def all_indices(self) -> Sequence[int]:
+        """Return the items to start with."""
+        ...
+
+    def item(self, index: int) -> Item:
+        """Return the item at `index`."""
+        ...
+
+    def call_again(self, index: int) -> Any:
+        """Make the call of an item again, in the calling thread."""
+        ...
+
+    def check_retry(self) -> None:
+        """Raise `NbfuturesError` if items cannot be run again."""
+        ...
+
+    def replace_function(self, fn: Callable[..., Any]) -> None:
+        """Call another function from now on."""
+        ...
+
+
+class Run(Protocol):
+    """A job, for those who run it; `JobRun` is what it is."""
+
+    key: str
+    name: str
+    options: JobOptions
+    state: JobState
+    workers: int
+    queued: float
+    rounds: int
+    lock: threading.Lock
+    flow_run_id: Any
+    result: Any
+    owner: Any
+    thread: threading.Thread | None
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether nothing new may start."""
+        ...
+
+    @property
+    def stopped(self) -> threading.Event:
+        """Set while the job is being cancelled."""
+        ...
+
+    def is_running(self, index: int) -> bool:
+        """Tell whether the item is being worked on."""
+        ...
+
+    def cancel(self, reason: str = ...) -> None:
+        """Cancel what has not started."""
+        ...
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell how items ended."""
+        ...
+
+    def settle_unrun(self, indices: Iterable[int], kind: OutcomeKind, error: BaseException) -> None:
+        """Settle items that never ran."""
+        ...
+
+    def skip_all(self, reason: str) -> None:
+        """Settle every open item as skipped."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """Record that the flow itself failed."""
+        ...
+
+    def crash(self, error: BaseException) -> None:
+        """End the job, since it cannot go on."""
+        ...
+
+    def on_cancel(self, stop: Callable[[], None]) -> None:
+        """Have `stop` called when the job is cancelled."""
+        ...
+
+    def on_item_done(self, index: int, then: Callable[[], None]) -> None:
+        """Have `then` called when the item ended."""
+        ...
+
+    def attach_dispatcher(self, dispatcher: Any) -> None:
+        """Take a new dispatcher."""
+        ...
+
+    def note_health(self, trouble: str) -> None:
+        """Say on the job that Prefect does not answer, or that it does again (an empty text)."""
+        ...
+
+    def drain_at_exit(self) -> None:
+        """Have the kernel's jobs end before Prefect's services do when the process ends."""
+        ...

@@ -1,0 +1,35 @@
+"""Runs what a job runs, by its kind; once Prefect answers, on the job's flow thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nbfutures.runtime.flow_run import run_calls
+from nbfutures.runtime.watched_work import FlowWork, TrackedWork
+from nbfutures.runtime.watching import run_flow, watch_futures
+from nbfutures.runtime.work import CallWork
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbfutures.runtime.contracts import Run, Work
+
+__all__ = ["execute"]
+
+
+def execute(run: Run, work: Work, indices: Sequence[int]) -> None:
+    """Run items of a job to their end. Blocks.
+
+    Args:
+        run: The job.
+        work: What it runs.
+        indices: The items; those of a flow become known while it runs.
+    """
+    if isinstance(work, CallWork):
+        run_calls(run, work, indices)
+    elif isinstance(work, FlowWork):
+        run_flow(run, work.target, work.args, work.kwargs, work.items)
+    elif isinstance(work, TrackedWork):
+        watch_futures(run, work.futures, work.items)
+    else:
+        raise TypeError(type(work))
