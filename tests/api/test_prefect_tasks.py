@@ -23,7 +23,7 @@ def recorded_task_runs(job, count):
 
         def final():
             runs = client.read_task_runs(flow_run_filter=wanted)
-            return runs if len(runs) == count and all(run.state.is_final() for run in runs) else None
+            return runs if len(runs) == count and all(run.state and run.state.is_final() for run in runs) else None
 
         return eventually(final)
 

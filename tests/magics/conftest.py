@@ -73,6 +73,7 @@ class FakeApi:
     log: list[str] = field(default_factory=list)
     """`display` and `wait`, in the order in which jobs were told to."""
     warm_ups: int = 0
+    closings: int = 0
     error_while_waiting: BaseException | None = None
 
     @property
@@ -101,8 +102,14 @@ class FakeApi:
     def set_session_defaults(self, options):
         self.defaults = options
 
+    def default_workers(self):
+        return 6
+
     def warm_up(self):
         self.warm_ups += 1
+
+    def close(self):
+        self.closings += 1
 
 
 @dataclass(eq=False)

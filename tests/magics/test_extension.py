@@ -211,8 +211,8 @@ def test_config_shows_what_the_session_has(notebook, fake):
 @pytest.mark.parametrize(
     ("line", "defaults", "shown"),
     [
-        ("", JobOptions(), "threads, the runner's own number of workers\n"),
-        ("threads", JobOptions(), "threads, the runner's own number of workers\n"),
+        ("", JobOptions(), "threads, 6 workers\n"),
+        ("threads", JobOptions(), "threads, 6 workers\n"),
         ("'threads' -w 1", JobOptions(workers=1), "threads, 1 worker\n"),
         ("--workers 2*3", JobOptions(workers=6), "threads, 6 workers\n"),
     ],

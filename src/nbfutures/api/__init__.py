@@ -8,6 +8,7 @@ from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
 from nbfutures.api.submitter import Submitter
 from nbfutures.errors import NbfuturesError
+from nbfutures.runtime.runners import default_workers
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.waiting import as_completed, wait
 from nbfutures.views.display import forget_shell
@@ -22,6 +23,7 @@ __all__ = [
     "Submitter",
     "as_completed",
     "close",
+    "default_workers",
     "find_job",
     "jobs_view",
     "map",

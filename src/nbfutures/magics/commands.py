@@ -233,5 +233,5 @@ class FuturesMagics(Magics):
             if changes:
                 api.set_session_defaults(defaults)
                 self._settings.refresh()
-        number = "the runner's own number of" if defaults.workers is None else defaults.workers
+        number = api.default_workers() if defaults.workers is None else defaults.workers
         print(f"{defaults.runner}, {number} worker{'' if defaults.workers == 1 else 's'}")  # noqa: T201 - what it is for

@@ -58,6 +58,8 @@ def unload_ipython_extension(ip: InteractiveShell) -> None:
     """
     if (magics := _loaded(ip)) is not None:
         magics.undo.close()
+        # Loading has started the connection to Prefect, which brings settings and a lease on the server with it.
+        api.close()
 
 
 def _loaded(ip: InteractiveShell) -> FuturesMagics | None:
