@@ -65,7 +65,8 @@ class CallTable:
     @property
     def has_annotations(self) -> bool:
         """Whether some argument is annotated, so that Prefect has to resolve it."""
-        return bool(self._annotations) or any(map(_column_has_annotations, self.columns.values()))
+        columns = (*self.columns.values(), list(self.statics.values()))
+        return bool(self._annotations) or any(map(_column_has_annotations, columns))
 
     def caller(self, fn: Callable[..., Any]) -> Callable[[int], Any]:
         """Return a function that makes the call at an index; for arguments that hold no future.

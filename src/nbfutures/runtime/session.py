@@ -25,6 +25,7 @@ _HEALTH_SECONDS = 0.5
 _REACH_SECONDS = 5.0
 _RECHECKS = 3
 _DRAIN_SECONDS = 10.0
+_JOBS_KEPT = 100
 
 
 class Session:
@@ -78,6 +79,10 @@ class Session:
         """Add a job to the list, and watch Prefect's health while it runs."""
         if run not in self.jobs:
             self.jobs.append(run)
+            # The list keeps their results alive; who holds an older job keeps it all the same.
+            over = len(self.jobs) - _JOBS_KEPT
+            for old in [job for job in self.jobs if job.state.is_done][: max(over, 0)]:
+                self.jobs.remove(old)
         self._watch()
 
     def drain_at_exit(self) -> None:
