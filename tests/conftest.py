@@ -12,6 +12,7 @@ import pytest
 
 # Tests import `tests.support`, however pytest is started.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.kernel import Kernel
 from tests.support import eventually
 
 
@@ -66,11 +67,20 @@ def server(user):
     return session
 
 
-@pytest.fixture(scope="session")
-def kernel_environment(user):
-    """The environment of another kernel of the same user: it has to find the server by itself."""
+@pytest.fixture
+def start_kernel(server):
+    """Start another kernel of the same user; it has to find the server by itself, or is told of another."""
     dropped = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL")
-    return {name: value for name, value in os.environ.items() if name not in dropped}
+    environment = {name: value for name, value in os.environ.items() if name not in dropped}
+    kernels = []
+
+    def start(code, **more):
+        kernels.append(Kernel(code, {**environment, **more}))
+        return kernels[-1]
+
+    yield start
+    for kernel in kernels:
+        kernel.kill()
 
 
 class Gate:

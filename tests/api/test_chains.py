@@ -109,7 +109,10 @@ def test_a_single_call_stands_for_its_value(kind):
 
 
 def test_the_value_of_a_single_call_is_mapped_over(kind, gate):
-    found = nbf.submit(lambda x: list(range(gate(x))), 3)
+    def numbers_below(x):
+        return list(range(gate(x)))
+
+    found = nbf.submit(numbers_below, 3)
     job = nbf.map(kind(double), found)
     assert len(job) == 0
     assert not job.is_done
@@ -135,7 +138,7 @@ def test_a_task_of_prefect_that_maps_over_a_job_gets_its_values():
     assert nbf.map(task(double), first).result(60) == [2, 4]
 
 
-# --- wait_for -----------------------------------------------------------------------------------------------------------
+# --- wait_for -------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_starts_before_what_it_is_to_wait_for_is_done(gate):
@@ -150,7 +153,7 @@ def test_nothing_starts_before_what_it_is_to_wait_for_is_done(gate):
     assert started == [0, 1, 2]
 
 
-@pytest.mark.parametrize("pick", [lambda job: job, lambda job: job[1], lambda job: list(job)])
+@pytest.mark.parametrize("pick", [lambda job: job, lambda job: job[1], list], ids=["job", "future", "list"])
 def test_if_what_it_is_to_wait_for_fails_all_is_skipped(pick):
     before = nbf.map(invert, [1, 0])
     started = []
@@ -175,7 +178,7 @@ def test_a_job_that_waits_for_another_can_be_cancelled(gate):
     gate.open()
 
 
-# --- what cannot be mapped over -----------------------------------------------------------------------------------------
+# --- what cannot be mapped over -------------------------------------------------------------------------------------
 
 
 def test_a_job_over_the_value_of_a_failed_call_says_why_it_has_no_items():

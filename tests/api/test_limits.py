@@ -16,7 +16,7 @@ from tests.support import eventually, holds_for
 import nbfutures as nbf
 from nbfutures.errors import InvalidOptionError, ItemTimeoutError
 
-# --- retries ----------------------------------------------------------------------------------------------------------
+# --- retries --------------------------------------------------------------------------------------------------------
 
 
 def test_a_failing_item_is_tried_again_and_the_others_are_not(kind, capsys):
@@ -58,7 +58,7 @@ def test_between_two_attempts_is_the_delay_and_other_items_run_in_it(kind):
     assert sum(first < when < second for _, when in events) >= 1
 
 
-# --- timeout ----------------------------------------------------------------------------------------------------------
+# --- timeout --------------------------------------------------------------------------------------------------------
 
 
 def test_an_item_that_blocks_is_given_up_on_and_its_worker_replaced(gate):
@@ -113,7 +113,17 @@ def test_an_item_that_takes_too_long_fails_and_says_so(fn):
         job.result()
 
 
-# --- how many at once, and how fast -----------------------------------------------------------------------------------
+def test_a_timeout_that_the_function_raises_is_its_own(kind):
+    def read(x):
+        raise TimeoutError("of a socket")
+
+    job = nbf.options(timeout=60).map(kind(read), [1])
+    assert job.wait(60)
+    assert type(job[0].exception()) is TimeoutError
+    assert str(job[0].exception()) == "of a socket"
+
+
+# --- how many at once, and how fast ---------------------------------------------------------------------------------
 
 
 def test_no_more_items_run_at_once_than_there_are_workers(kind, gate):
@@ -192,7 +202,7 @@ def test_a_worker_is_used_again_and_named_once():
     assert {one.worker for one in job.outcomes()} == {"thread 1", "thread 2"}
 
 
-# --- bad options ------------------------------------------------------------------------------------------------------
+# --- bad options ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_items_see_the_context_of_the_cell_that_submitted_them():
     assert nbf.map(where, [1, 2]).result(60) == ["the cell"] * 2
 
 
-# --- what is known of an item -----------------------------------------------------------------------------------------
+# --- what is known of an item ---------------------------------------------------------------------------------------
 
 
 def busy_sleepy_or_bad(what):
@@ -194,7 +194,7 @@ def test_prints_of_a_cell_go_to_the_cell_while_items_run(gate, capsys):
     assert capsys.readouterr() == ("from the cell\n", "redirected\n")
 
 
-# --- in Prefect -------------------------------------------------------------------------------------------------------
+# --- in Prefect -----------------------------------------------------------------------------------------------------
 
 
 def test_a_job_is_one_flow_run_with_its_name_tags_and_counts(join):
@@ -222,7 +222,7 @@ def test_a_job_whose_items_all_complete_is_a_completed_flow_run(join):
         assert client.read_flow_run(job._run.flow_run_id).state.is_completed()
 
 
-# --- nested -----------------------------------------------------------------------------------------------------------
+# --- nested ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_item_may_wait_for_a_job_of_its_own():

@@ -18,7 +18,7 @@ def kinds_of(job):
     return [one.kind.value for one in job.outcomes()]
 
 
-# --- cancel -----------------------------------------------------------------------------------------------------------
+# --- cancel ---------------------------------------------------------------------------------------------------------
 
 
 def test_cancel_ends_what_waits_at_once_and_lets_end_what_runs(kind, gate):
@@ -75,7 +75,7 @@ def test_what_was_cancelled_runs_when_it_is_retried(kind, gate):
     assert sorted(gate.came) == list(range(12))
 
 
-# --- pause ------------------------------------------------------------------------------------------------------------
+# --- pause ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_paused_job_starts_nothing_until_it_is_resumed(kind, gate):
@@ -118,7 +118,7 @@ def test_pause_and_resume_of_a_job_that_is_done_do_nothing():
     assert job.phase is JobPhase.DONE
 
 
-# --- retry ------------------------------------------------------------------------------------------------------------
+# --- retry ----------------------------------------------------------------------------------------------------------
 
 
 class Flaky:
@@ -293,7 +293,7 @@ def test_only_what_has_ended_is_retried(gate):
     assert sorted(gate.came) == [0, 1]
 
 
-# --- fail fast --------------------------------------------------------------------------------------------------------
+# --- fail fast ------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_failure_ends_a_job_that_is_to_fail_fast(kind):
@@ -322,7 +322,7 @@ def test_a_job_that_failed_fast_can_be_retried():
     assert job.retry().result(60) == [0, 10, 20, 30, 40]
 
 
-# --- the counts -------------------------------------------------------------------------------------------------------
+# --- the counts -----------------------------------------------------------------------------------------------------
 
 
 def test_the_counts_add_up_at_every_moment_while_a_job_with_failures_is_cancelled():

@@ -12,6 +12,7 @@ import pytest
 from nbfutures.errors import ItemTimeoutError
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime.async_lane import AsyncLane
 from nbfutures.runtime.lane import Lane, LaneWork
 from nbfutures.runtime.work import map_work
 from nbfutures.runtime.work_queue import WorkQueue
@@ -22,7 +23,7 @@ def lane_of(fn, items, slots=1, **options):
     calls = map_work(fn, (items,), {})
     queue = WorkQueue(range(len(items)), rate=None, now=state.clock.now)
     work = LaneWork(work=calls, queue=queue, state=state, wake=lambda: None, is_async=calls.is_async, **options)
-    return Lane(work, "thread 1", slots)
+    return AsyncLane(work, "thread 1", slots) if work.is_async else Lane(work, "thread 1")
 
 
 def positive(x):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextvars
 import queue
 import subprocess
 import sys
@@ -14,15 +15,19 @@ from nbfutures.views import display
 from nbfutures.views.display import LiveDisplay
 
 
+cell = contextvars.ContextVar("cell", default="none")
+
+
 class ByHand:
     """A ticker that refreshes when the test says so."""
 
     def __init__(self):
         self.refreshes = []
         self.poked = []
+        self.cells = []
 
     def add(self, refresh, context=None):
-        assert context is not None
+        self.cells.append(context[cell])
         if refresh not in self.refreshes:
             self.refreshes.append(refresh)
 
@@ -65,6 +70,7 @@ def live(work, ticker):
 
 @pytest.fixture
 def sent(monkeypatch):
+    cell.set("first")
     """What was sent to a notebook: (text, display id, whether it is an update)."""
     messages = []
     monkeypatch.setattr(display, "_shell", lambda: types.SimpleNamespace(kernel=object()))
@@ -149,6 +155,15 @@ def test_a_poke_refreshes_at_once_and_takes_up_what_had_ended(live, work, ticker
     ticker.tick()
     assert [text for text, _, _ in sent] == ["0 of 2", "2 of 2", "retrying"]
     assert len(ticker.refreshes) == 1
+
+
+def test_updates_belong_to_the_cell_that_showed_it_whoever_pokes(live, work, ticker, sent):
+    live.show()
+    work.end()
+    ticker.tick()
+    cell.set("another")
+    live.poke()
+    assert ticker.cells == ["first", "first"]
 
 
 def test_shown_twice_both_displays_are_kept_up_to_date(live, work, ticker, sent):

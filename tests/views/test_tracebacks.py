@@ -69,8 +69,10 @@ def test_an_error_of_the_machinery_itself_keeps_its_frames():
 
 def test_the_lessons_are_users_code():
     call = function_in("nbfutures.lessons", "def call():\n    raise ValueError('flaky')", "lessons.py")
-    assert "lessons.py" in traceback_text(caught(call))
-    assert raised_at(caught(call)) == ("lessons.py", 2)
+    text = traceback_text(caught(through("prefect.engine", call)))
+    assert "lessons.py" in text
+    assert "machinery.py" not in text
+    assert raised_at(caught(through("users_module", call))) == ("lessons.py", 2)
 
 
 def test_the_frames_of_causes_are_left_out_too():

@@ -33,6 +33,7 @@ from nbfutures.views.words import count_words, duration_words, left_words, numbe
         (86_400, "1 day"),
         (90_000, "1 day 1 h"),
         (200_000, "2 days 8 h"),
+        (1e308, "36,500 days"),
     ],
 )
 def test_a_duration_is_said_in_at_most_two_units(seconds, words):
@@ -59,6 +60,8 @@ def test_a_duration_never_has_sixty_of_a_unit(seconds):
         (83, "1 min 25 s left"),
         (1_000, "17 min left"),
         (7_000, "1 h 57 min left"),
+        (-1, ""),
+        (1e308, ""),
         (math.inf, ""),
         (math.nan, ""),
     ],

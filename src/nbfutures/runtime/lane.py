@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -26,12 +24,12 @@ if TYPE_CHECKING:
     from nbfutures.runtime.work import CallWork
     from nbfutures.runtime.work_queue import WorkQueue
 
-__all__ = ["LANE_SECONDS", "Lane", "LaneWork"]
+__all__ = ["LANE_SECONDS", "NOTABLE_SECONDS", "Lane", "LaneWork", "timed_out"]
 
 LANE_SECONDS = 1.0
 """A task run takes no further item after this long: 5-10 ms for the task run itself are then 1 % at most."""
 
-_NOTABLE_SECONDS = 0.005
+NOTABLE_SECONDS = 0.005
 """An item that took this long may wake the dispatcher, so that its outcome is told at once."""
 _WAKE_SECONDS = 0.02
 _PACKAGE = __name__.split(".")[0]
@@ -66,13 +64,11 @@ class Lane:
     Args:
         work: What it shares with the job's other lanes.
         worker: Name of the worker, for the outcomes.
-        slots: How many coroutines may run at once, where the function is async.
     """
 
-    def __init__(self, work: LaneWork, worker: str, slots: int = 1) -> None:
+    def __init__(self, work: LaneWork, worker: str) -> None:
         self.work = work
         self.worker = worker
-        self.slots = slots
         # Appended to by the lane and emptied by others: append and popleft of a deque are atomic.
         self.records: deque[Outcome] = deque()
         self.running: dict[int, float] = {}
@@ -82,8 +78,8 @@ class Lane:
         self.pulled = 0
         self.abandoned: set[int] = set()
         """Items that were settled while they ran, so that their end is not told."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stir: asyncio.Event | None = None
+        self._task_run_id: UUID | None = None
+        self._failed = 0
         self._last_wake = 0.0
 
     def drain(self) -> list[Outcome]:
@@ -104,12 +100,8 @@ class Lane:
         """
         capture.renew()
         self._task_run_id = task_run_id
-        self._failed = 0
         try:
-            if self.work.is_async:
-                asyncio.run(self._run_async())
-            else:
-                self._run_sync()
+            self._work_through()
         finally:
             self.is_open = False
             self.work.wake()
@@ -129,15 +121,10 @@ class Lane:
         return True
 
     def stir(self) -> None:
-        """Have a lane of coroutines look for new items; may be called from any thread."""
-        loop, event = self._loop, self._stir
-        if loop is not None and event is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(event.set)
-
-    # --- sync ----------------------------------------------------------------------------------------------------
+        """Have the lane look for new items, where it does not by itself; may be called from any thread."""
 
     # Written out in one loop, with local names: what stands here is paid for every item.
-    def _run_sync(self) -> None:
+    def _work_through(self) -> None:
         work = self.work
         calls, pull, now, cpu = work.work, work.queue.pull, work.state.clock.now, time.thread_time
         round_of, attempts, record, running = work.state.round_of, work.attempts, self.records.append, self.running
@@ -178,9 +165,8 @@ class Lane:
                 if running.pop(index, None) is None:
                     self._forget(index)
                     break
-                if ended - started > _NOTABLE_SECONDS and ended - self._last_wake > _WAKE_SECONDS:
-                    self._last_wake = ended
-                    work.wake()
+                if ended - started > NOTABLE_SECONDS:
+                    self._wake(ended)
                 if ended > deadline:
                     break
 
@@ -197,7 +183,7 @@ class Lane:
                     with interrupt_after(work.timeout, timeout_exc_type=_ExpiredError):
                         return work.work.call(index)
                 except _ExpiredError:
-                    raise _timed_out(work.timeout) from None
+                    raise timed_out(work.timeout) from None
             except ItemSkippedError:
                 raise
             except Exception:
@@ -247,105 +233,25 @@ class Lane:
             )
         )
 
+    def _wake(self, now: float) -> None:
+        """Wake the dispatcher, but not for every item."""
+        if now - self._last_wake > _WAKE_SECONDS:
+            self._last_wake = now
+            self.work.wake()
+
     def _forget(self, index: int) -> None:
         """Drop the outcomes of an item that was given up on."""
         for outcome in self.drain():
             if outcome.index != index:
                 self.records.append(outcome)
 
-    # --- async ---------------------------------------------------------------------------------------------------
-
-    async def _run_async(self) -> None:
-        work, queue = self.work, self.work.queue
-        self._loop = asyncio.get_running_loop()
-        self._stir = asyncio.Event()
-        tasks: set[asyncio.Task[None]] = set()
-
-        def done(task: asyncio.Task[None]) -> None:
-            tasks.discard(task)
-            if self._stir is not None:
-                self._stir.set()
-
-        while True:
-            while len(tasks) < self.slots and (work.quota is None or self.pulled < work.quota):
-                index = queue.try_pull()
-                if index is None:
-                    break
-                self.pulled += 1
-                task = asyncio.create_task(self._one(index))
-                tasks.add(task)
-                task.add_done_callback(done)
-            pause = queue.seconds_to_turn() if len(queue) else 0.0
-            if not tasks and not pause:
-                break
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stir.wait(), pause or None)
-            self._stir.clear()
-
-    async def _one(self, index: int) -> None:
-        work = self.work
-        now = work.state.clock.now
-        sink = capture.OutputSink()
-        started = now()
-        self.running[index] = started
-        with capture.into(sink):
-            try:
-                value = await self._call_async(index)
-            except BaseException as error:
-                self._note_failure(index, error, started, ended=now(), used=None, sink=sink)
-            else:
-                self.records.append(
-                    Outcome(
-                        index=index,
-                        kind=OutcomeKind.COMPLETED,
-                        value=value,
-                        queued=work.queued,
-                        started=started,
-                        ended=now(),
-                        worker=self.worker,
-                        attempts=work.attempts.get(index, 0) + 1,
-                        output=sink.take(),
-                        task_run_id=self._task_run_id,
-                        round=work.state.round_of(index),
-                    )
-                )
-        self.running.pop(index, None)
-        ended = now()
-        if ended - started > _NOTABLE_SECONDS and ended - self._last_wake > _WAKE_SECONDS:
-            self._last_wake = ended
-            work.wake()
-
-    async def _call_async(self, index: int) -> Any:
-        work = self.work
-        while True:
-            try:
-                made = work.work.call(index)
-                if not inspect.isawaitable(made):
-                    return made
-                if work.timeout is None:
-                    return await made
-                limit = asyncio.timeout(work.timeout)
-                try:
-                    async with limit:
-                        return await made
-                except TimeoutError:
-                    if limit.expired():
-                        raise _timed_out(work.timeout) from None
-                    raise
-            except ItemSkippedError:
-                raise
-            except Exception:
-                used = work.attempts.get(index, 0)
-                if used >= work.retries or work.retry_delay > 0:
-                    raise
-                work.attempts[index] = used + 1
-
 
 class _ExpiredError(TimeoutError):
     """The lane's own timeout, told apart from one that the function raises."""
 
 
-def _timed_out(seconds: float) -> ItemTimeoutError:
+def timed_out(seconds: float) -> ItemTimeoutError:
+    """Return the error of an item that ran out of time."""
     return ItemTimeoutError(
         f"The item ran longer than its timeout of {seconds:g} s. "
         f"Give it more time, or split its work into smaller items."

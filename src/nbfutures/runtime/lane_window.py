@@ -12,6 +12,7 @@ from prefect.states import Completed, Failed
 
 from nbfutures.errors import ItemTimeoutError, JobCrashedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.async_lane import AsyncLane
 from nbfutures.runtime.lane import Lane, LaneWork
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ class LaneWindow:
         self._count += 1
         used = {number for _, number in list(self._lanes.values())}
         number = next(number for number in itertools.count(1) if number not in used)
-        lane = Lane(self._work, f"thread {number}", slots)
+        worker = f"thread {number}"
+        lane = AsyncLane(self._work, worker, slots) if self._work.is_async else Lane(self._work, worker)
         key = f"{self._name} {self._count} ({next(_numbers)})"
         _lanes[key] = lane
         self._lanes[lane] = (key, number)

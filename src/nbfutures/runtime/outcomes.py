@@ -49,7 +49,8 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
         observed: What was seen of it where it ran.
     """
     kind, value, error = _ending(future)
-    if kind is OutcomeKind.FAILED and observed.error is not None and type(observed.error) is type(error):
+    if kind is OutcomeKind.FAILED and observed.error is not None and not isinstance(error, ItemTimeoutError):
+        # What the function raised, also where Prefect stumbled over it, such as an error that has no text.
         error = observed.error.with_traceback(observed.traceback)
     ran = observed.started is not None
     return Outcome(
@@ -118,6 +119,11 @@ def _ending_of_state(state: State[Any]) -> tuple[OutcomeKind, Any, BaseException
         return OutcomeKind.CANCELLED, None, error
     if isinstance(error, UpstreamTaskError):
         return OutcomeKind.SKIPPED, None, ItemSkippedError(f"Skipped: {error}")
-    if state.name == "TimedOut" and not isinstance(error, ItemTimeoutError):
+    if state.name == "TimedOut" and not _is_the_functions_own(error):
         error = ItemTimeoutError(str(state.message or error))
     return OutcomeKind.FAILED, None, error
+
+
+def _is_the_functions_own(error: BaseException) -> bool:
+    """Tell whether the function raised this timeout: Prefect gives the same name to that of a socket and to its own."""
+    return isinstance(error, TimeoutError) and not type(error).__module__.startswith("prefect.")

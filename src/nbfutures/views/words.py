@@ -7,6 +7,7 @@ import math
 __all__ = ["count_words", "duration_words", "left_words", "number_words", "rate_words"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_YEAR = 365 * _DAY
 _SHORTEST = 0.001
 _TWO_DIGITS_BELOW = 10
 
@@ -30,6 +31,8 @@ def duration_words(seconds: float, *, whole: bool = False) -> str:
     """
     if not math.isfinite(seconds) or seconds <= 0:
         return "0 s"
+    # A clock that was set wrong must not make a number of three hundred digits.
+    seconds = min(seconds, 100 * _YEAR)
     if whole:
         seconds = math.floor(seconds)
     elif seconds < _SHORTEST:
@@ -51,8 +54,12 @@ def duration_words(seconds: float, *, whole: bool = False) -> str:
 
 
 def left_words(seconds: float) -> str:
-    """Return the time left, rounded the more the longer it is, so that an estimate does not look exact."""
-    if not math.isfinite(seconds) or seconds < 0:
+    """Return the time left, rounded the more the longer it is, so that an estimate does not look exact.
+
+    Args:
+        seconds: Seconds left; for more than a year, nothing is returned.
+    """
+    if not 0 <= seconds <= _YEAR:
         return ""
     if seconds < 1:
         return "less than 1 s left"

@@ -1,0 +1,129 @@
+"""A lane of coroutines: one event loop in one thread, with many items in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from nbfutures.errors import ItemSkippedError
+from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime import capture
+from nbfutures.runtime.lane import NOTABLE_SECONDS, Lane, timed_out
+
+if TYPE_CHECKING:
+    from nbfutures.runtime.lane import LaneWork
+
+__all__ = ["AsyncLane"]
+
+
+class AsyncLane(Lane):
+    """Works through items until the queue has none or is halted, many at once.
+
+    Args:
+        work: What it shares with the job's other lanes.
+        worker: Name of the worker, for the outcomes.
+        slots: How many coroutines may run at once.
+    """
+
+    def __init__(self, work: LaneWork, worker: str, slots: int) -> None:
+        super().__init__(work, worker)
+        self.slots = slots
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stir: asyncio.Event | None = None
+
+    def stir(self) -> None:
+        """Have the lane look for new items; may be called from any thread."""
+        loop, event = self._loop, self._stir
+        if loop is not None and event is not None:
+            # The loop may be closed in between: then the lane is at its end, and needs no telling.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(event.set)
+
+    def _work_through(self) -> None:
+        asyncio.run(self._work_through_async())
+
+    async def _work_through_async(self) -> None:
+        work, queue = self.work, self.work.queue
+        self._loop = asyncio.get_running_loop()
+        self._stir = asyncio.Event()
+        tasks: set[asyncio.Task[None]] = set()
+
+        def done(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            if self._stir is not None:
+                self._stir.set()
+
+        while True:
+            while len(tasks) < self.slots and (work.quota is None or self.pulled < work.quota):
+                index = queue.try_pull()
+                if index is None:
+                    break
+                self.pulled += 1
+                task = asyncio.create_task(self._one(index))
+                tasks.add(task)
+                task.add_done_callback(done)
+            pause = queue.seconds_to_turn() if len(queue) else 0.0
+            if not tasks and not pause:
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stir.wait(), pause or None)
+            self._stir.clear()
+
+    async def _one(self, index: int) -> None:
+        work = self.work
+        now = work.state.clock.now
+        sink = capture.OutputSink()
+        started = now()
+        self.running[index] = started
+        with capture.into(sink):
+            try:
+                value = await self._call_async(index)
+            except BaseException as error:
+                self._note_failure(index, error, started, ended=now(), used=None, sink=sink)
+            else:
+                self.records.append(
+                    Outcome(
+                        index=index,
+                        kind=OutcomeKind.COMPLETED,
+                        value=value,
+                        queued=work.queued,
+                        started=started,
+                        ended=now(),
+                        worker=self.worker,
+                        attempts=work.attempts.get(index, 0) + 1,
+                        output=sink.take(),
+                        task_run_id=self._task_run_id,
+                        round=work.state.round_of(index),
+                    )
+                )
+        self.running.pop(index, None)
+        ended = now()
+        if ended - started > NOTABLE_SECONDS:
+            self._wake(ended)
+
+    async def _call_async(self, index: int) -> Any:
+        work = self.work
+        while True:
+            try:
+                made = work.work.call(index)
+                if not inspect.isawaitable(made):
+                    return made
+                if work.timeout is None:
+                    return await made
+                limit = asyncio.timeout(work.timeout)
+                try:
+                    async with limit:
+                        return await made
+                except TimeoutError:
+                    if limit.expired():
+                        raise timed_out(work.timeout) from None
+                    raise
+            except ItemSkippedError:
+                raise
+            except Exception:
+                used = work.attempts.get(index, 0)
+                if used >= work.retries or work.retry_delay > 0:
+                    raise
+                work.attempts[index] = used + 1

@@ -1,0 +1,216 @@
+"""What users do wrong, and what items do wrong: told clearly, nothing lost, nothing hangs."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+from prefect import task
+from tests.claims.proxy import Proxy
+
+import nbfutures as nbf
+from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
+from nbfutures.runtime import server_state
+
+
+def test_an_unknown_runner_is_refused():
+    with pytest.raises(InvalidOptionError, match=r"There is no runner 'process'.*Use one of: threads"):
+        nbf.options(runner="process").map(abs, [1])
+
+
+def test_a_negative_number_of_workers_is_refused():
+    with pytest.raises(InvalidOptionError, match="workers must be a whole number of at least 1, got -1"):
+        nbf.options(workers=-1).map(abs, [1])
+
+
+def test_what_cannot_be_called_is_refused(jobs):
+    with pytest.raises(MapArgumentsError, match=r"got list\. Write map\(fn, items\), not map\(fn\(items\)\)"):
+        nbf.map([1, 2], [3])
+    assert jobs == []
+
+
+def test_a_call_that_does_not_fit_is_refused_with_the_signature(jobs):
+    def area(width, height):
+        return width * height
+
+    with pytest.raises(MapArgumentsError, match=r"area\(width, height\) cannot be called like that: missing"):
+        nbf.map(area, [1, 2])
+    with pytest.raises(MapArgumentsError, match=r"area\(width, height\)"):
+        nbf.submit(task(area), 1, 2, 3)
+    assert jobs == []
+
+
+def test_an_iterable_that_raises_half_way_is_refused_with_what_came_before(jobs):
+    def pages():
+        yield 1
+        yield 2
+        raise ConnectionError("no more pages")
+
+    with pytest.raises(MapArgumentsError, match="no more pages after 2 items; nothing was submitted") as told:
+        nbf.map(abs, pages())
+    assert told.value.items == [1, 2]
+    assert jobs == []
+
+
+class Shy:
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+    __str__ = __repr__
+
+
+def test_an_item_without_a_repr_is_shown_all_the_same(kind):
+    def work(x):
+        if x.n:
+            raise ValueError("bad")
+        return x
+
+    first, second = Shy(), Shy()
+    first.n, second.n = 0, 1
+    job = nbf.map(kind(work), [first, second])
+    assert job.wait(60)
+    table = job.frame()
+    assert "Shy" in table.loc[0, "input"]
+    assert table.loc[0, "value"] is first
+    assert "Shy" in job.errors().loc[0, "example"]
+    assert "1 of 2 failed" in repr(job)
+    assert "Shy" in repr(job.failure(1))
+    repr(job[0])
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+def test_an_error_without_a_text_is_shown_all_the_same(kind):
+    def work(x):
+        raise Unprintable
+
+    job = nbf.map(kind(work), [1])
+    assert job.wait(60)
+    assert isinstance(job[0].exception(), Unprintable)
+    assert job[0].state.is_failed()
+    assert job.frame().loc[0, "error"] == "Unprintable"
+    assert job.errors().loc[0, "error"] == "Unprintable"
+    assert "Unprintable" in repr(job)
+    with pytest.raises(Unprintable):
+        job.result()
+
+
+class Locked(Exception):
+    """Cannot be pickled or copied."""
+
+    def __init__(self, a, b):
+        super().__init__("locked")
+        self.lock = threading.Lock()
+
+
+def test_an_error_that_cannot_be_pickled_arrives_as_it_is(kind):
+    def work(x):
+        raise Locked(x, x)
+
+    job = nbf.map(kind(work), [1])
+    with pytest.raises(Locked) as told:
+        job.result(60)
+    assert told.value.lock is not None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_an_item_that_tries_to_end_everything_has_failed_and_the_others_go_on(kind, error):
+    def work(x):
+        if x == 1:
+            raise error("enough")
+        return x
+
+    job = nbf.options(workers=1).map(kind(work), range(4))
+    assert job.wait(60)
+    assert [one.kind.value for one in job.outcomes()] == ["completed", "failed", "completed", "completed"]
+    assert type(job[1].exception()) is error
+    assert job.frame().loc[1, "error"] == error.__name__
+    assert job[1].state.is_failed()
+
+
+def test_an_item_that_returns_what_cannot_be_pickled_or_compared_gives_it(kind):
+    class Odd:
+        def __eq__(self, other):
+            raise RuntimeError("no comparison")
+
+        __hash__ = None
+
+        def __reduce__(self):
+            raise RuntimeError("no pickle")
+
+    job = nbf.map(kind(lambda x: Odd()), range(2))
+    assert all(type(value).__name__ == "Odd" for value in job.result(60))
+    assert len(job.frame()) == 2
+
+
+def test_an_item_that_returns_a_generator_gives_it(kind):
+    job = nbf.map(kind(lambda x: (y for y in range(x))), [3])
+    assert list(job.result(60)[0]) == [0, 1, 2]
+
+
+def test_an_item_that_did_not_fail_has_no_failure():
+    job = nbf.map(lambda x: 1 / x, [1, 0])
+    assert job.wait(60)
+    with pytest.raises(NbfuturesError, match=r"Item 0 did not fail: it completed\. Failed: 1\."):
+        job.failure(0)
+    with pytest.raises(IndexError):
+        job.failure(2)
+
+
+def test_a_million_items_are_submitted_and_cancelled_at_once(gate):
+    job = nbf.options(workers=1).map(gate, range(1_000_000))
+    gate.wait_for(1)
+    job.cancel()
+    gate.open()
+    assert job.wait(60)
+    assert job.counts.cancelled == 999_999
+    gc.collect()
+
+
+UNREACHABLE = """
+import sys
+import nbfutures as nbf
+
+def square(x):
+    return x * x
+
+job, flow = nbf.map(square, range(20)), nbf.run(lambda: 5)
+for one in (job, flow):
+    try:
+        one.result(60)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+counts = job.counts
+print(job.is_done, counts.cancelled, counts.total, len(job.frame()), flush=True)
+try:
+    job[3].result(60)
+except Exception as error:
+    print(type(error).__name__, error, flush=True)
+print(repr(job).splitlines()[0], flush=True)
+sys.stdin.readline()
+print(job.retry().result(60) == [x * x for x in range(20)], flush=True)
+"""
+
+
+def test_an_api_url_that_nobody_answers_is_told_and_the_job_can_be_retried_when_it_does(server, start_kernel):
+    port = server_state.free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    kernel = start_kernel(UNREACHABLE, PREFECT_API_URL=url, PREFECT_API_AUTH_STRING=server.lease.address.auth)
+    for _ in ("map", "run"):
+        told = kernel.read()
+        assert told.startswith(f"ServerUnreachableError The Prefect server at PREFECT_API_URL={url} does not answer")
+        assert "correct the URL" in told
+    assert kernel.read() == "True 20 20 20"
+    assert kernel.read().startswith("JobCrashedError The job could not go on")
+    assert "could not go on" in kernel.read()
+    with Proxy(server.api_url, port):
+        kernel.say()
+        assert kernel.read() == "True"
+        assert kernel.end() == (0, [])
+    assert "Traceback" not in kernel.stderr

@@ -1,0 +1,74 @@
+"""Another process that uses nbfutures, as a notebook kernel does."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import threading
+
+
+class Kernel:
+    """Runs code in a process of its own; what it prints is read line by line.
+
+    Args:
+        code: Python source.
+        environment: Its whole environment.
+    """
+
+    def __init__(self, code, environment):
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._lines = queue.SimpleQueue()
+        self._errors = []
+        self._readers = [
+            threading.Thread(target=self._read, args=(self._process.stdout, self._lines.put), daemon=True),
+            threading.Thread(target=self._read, args=(self._process.stderr, self._errors.append), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream, put):
+        for line in stream:
+            put(line.rstrip("\n"))
+
+    @property
+    def stderr(self):
+        return "\n".join(self._errors)
+
+    def read(self, timeout=90):
+        """Return the next line that it prints."""
+        try:
+            return self._lines.get(timeout=timeout)
+        except queue.Empty:
+            raise AssertionError(f"the kernel printed nothing; stderr:\n{self.stderr}") from None
+
+    def say(self, line=""):
+        """Send a line to its standard input."""
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def end(self, timeout=60):
+        """Wait for it to end by itself, and return its exit status and what it printed and was not read."""
+        status = self._process.wait(timeout)
+        for reader in self._readers:
+            reader.join(10)
+        left = []
+        while not self._lines.empty():
+            left.append(self._lines.get())
+        return status, left
+
+    def kill(self):
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(10)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            stream.close()
