@@ -70,8 +70,9 @@ def server(user):
 @pytest.fixture
 def start_kernel(server):
     """Start another kernel of the same user; it has to find the server by itself, or is told of another."""
-    dropped = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL")
-    environment = {name: value for name, value in os.environ.items() if name not in dropped}
+    environment = {
+        name: value for name, value in os.environ.items() if name == "PREFECT_HOME" or not name.startswith("PREFECT_")
+    }
     kernels = []
 
     def start(code, **more):

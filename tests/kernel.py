@@ -6,6 +6,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 
 
 class Kernel:
@@ -46,10 +47,15 @@ class Kernel:
 
     def read(self, timeout=90):
         """Return the next line that it prints."""
-        try:
-            return self._lines.get(timeout=timeout)
-        except queue.Empty:
-            raise AssertionError(f"the kernel printed nothing; stderr:\n{self.stderr}") from None
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            has_ended = self._process.poll() is not None
+            try:
+                return self._lines.get(timeout=0.2)
+            except queue.Empty:
+                if has_ended:
+                    break
+        raise AssertionError(f"the kernel printed nothing more; stderr:\n{self.stderr}")
 
     def say(self, line=""):
         """Send a line to its standard input."""
@@ -57,7 +63,8 @@ class Kernel:
         self._process.stdin.flush()
 
     def end(self, timeout=60):
-        """Wait for it to end by itself, and return its exit status and what it printed and was not read."""
+        """Say nothing more, wait for its end, and return its exit status and what it printed and was not read."""
+        self._process.stdin.close()
         status = self._process.wait(timeout)
         for reader in self._readers:
             reader.join(10)

@@ -80,10 +80,16 @@ KINDS = [
 ]
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "kinds(*names): which kinds of functions the parameter `kind` stands for")
+
+
 def pytest_generate_tests(metafunc):
-    # A parameter of this name runs the test with each kind of function.
+    # A parameter of this name runs the test with each kind of function, or with those that the test is marked with.
     if "kind" in metafunc.fixturenames:
-        metafunc.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+        marker = metafunc.definition.get_closest_marker("kinds")
+        kinds = [kind for kind in KINDS if marker is None or kind.name in marker.args]
+        metafunc.parametrize("kind", kinds, ids=[kind.name for kind in kinds])
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 
 import pytest
@@ -60,6 +59,7 @@ class Shy:
     __str__ = __repr__
 
 
+@pytest.mark.kinds("function", "task")
 def test_an_item_without_a_repr_is_shown_all_the_same(kind):
     def work(x):
         if x.n:
@@ -86,6 +86,7 @@ class Unprintable(Exception):
     __repr__ = __str__
 
 
+@pytest.mark.kinds("function", "task")
 def test_an_error_without_a_text_is_shown_all_the_same(kind):
     def work(x):
         raise Unprintable
@@ -109,6 +110,7 @@ class Locked(Exception):
         self.lock = threading.Lock()
 
 
+@pytest.mark.kinds("function", "task")
 def test_an_error_that_cannot_be_pickled_arrives_as_it_is(kind):
     def work(x):
         raise Locked(x, x)
@@ -119,21 +121,21 @@ def test_an_error_that_cannot_be_pickled_arrives_as_it_is(kind):
     assert told.value.lock is not None
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_an_item_that_tries_to_end_everything_has_failed_and_the_others_go_on(kind, error):
+def test_an_item_that_tries_to_end_everything_has_failed_and_the_others_go_on(kind):
     def work(x):
-        if x == 1:
-            raise error("enough")
+        if isinstance(x, type):
+            raise x("enough")
         return x
 
-    job = nbf.options(workers=1).map(kind(work), range(4))
+    job = nbf.options(workers=1).map(kind(work), [0, KeyboardInterrupt, 2, SystemExit, GeneratorExit, 5])
     assert job.wait(60)
-    assert [one.kind.value for one in job.outcomes()] == ["completed", "failed", "completed", "completed"]
-    assert type(job[1].exception()) is error
-    assert job.frame().loc[1, "error"] == error.__name__
-    assert job[1].state.is_failed()
+    assert job.values() == [0, None, 2, None, None, 5]
+    assert job.failed["error"].tolist() == ["KeyboardInterrupt", "SystemExit", "GeneratorExit"]
+    assert [type(job[index].exception()) for index in (1, 3, 4)] == [KeyboardInterrupt, SystemExit, GeneratorExit]
+    assert all(job[index].state.is_failed() for index in (1, 3, 4))
 
 
+@pytest.mark.kinds("function", "task")
 def test_an_item_that_returns_what_cannot_be_pickled_or_compared_gives_it(kind):
     class Odd:
         def __eq__(self, other):
@@ -149,6 +151,7 @@ def test_an_item_that_returns_what_cannot_be_pickled_or_compared_gives_it(kind):
     assert len(job.frame()) == 2
 
 
+@pytest.mark.kinds("function", "task")
 def test_an_item_that_returns_a_generator_gives_it(kind):
     job = nbf.map(kind(lambda x: (y for y in range(x))), [3])
     assert list(job.result(60)[0]) == [0, 1, 2]
@@ -163,14 +166,13 @@ def test_an_item_that_did_not_fail_has_no_failure():
         job.failure(2)
 
 
-def test_a_million_items_are_submitted_and_cancelled_at_once(gate):
-    job = nbf.options(workers=1).map(gate, range(1_000_000))
+def test_very_many_items_are_submitted_and_cancelled_at_once(gate):
+    job = nbf.options(workers=1).map(gate, range(200_000))
     gate.wait_for(1)
     job.cancel()
     gate.open()
     assert job.wait(60)
-    assert job.counts.cancelled == 999_999
-    gc.collect()
+    assert job.counts.cancelled == 199_999
 
 
 UNREACHABLE = """
@@ -208,9 +210,9 @@ def test_an_api_url_that_nobody_answers_is_told_and_the_job_can_be_retried_when_
         assert "correct the URL" in told
     assert kernel.read() == "True 20 20 20"
     assert kernel.read().startswith("JobCrashedError The job could not go on")
-    assert "could not go on" in kernel.read()
+    assert kernel.read().startswith("square: crashed, 20 items")
     with Proxy(server.api_url, port):
         kernel.say()
         assert kernel.read() == "True"
         assert kernel.end() == (0, [])
-    assert "Traceback" not in kernel.stderr
+    assert kernel.stderr == ""

@@ -26,6 +26,7 @@ def kinds_of(job):
     return [one.kind.value for one in job.outcomes()]
 
 
+@pytest.mark.kinds("function", "async function", "task")
 def test_an_item_starts_as_soon_as_the_one_that_it_depends_on_has_ended(kind, gate):
     first = nbf.options(workers=3).map(lambda x: x if x < 2 else gate(x), range(4))
     second = nbf.map(kind(double), first)
@@ -37,6 +38,7 @@ def test_an_item_starts_as_soon_as_the_one_that_it_depends_on_has_ended(kind, ga
     assert second.result(60) == [0, 2, 4, 6]
 
 
+@pytest.mark.kinds("function", "task")
 def test_a_job_its_futures_and_its_slices_are_mapped_alike(kind):
     first = nbf.map(same, [1, 2, 3])
     chained = [nbf.map(kind(double), one) for one in (first, list(first), tuple(first), first[:3])]
@@ -48,6 +50,7 @@ def test_a_job_may_be_mapped_beside_plain_values():
     assert nbf.map(lambda x, y, z: (x, y, z), first, [4, 5, 6], z=first).result(60) == [(1, 4, 1), (2, 5, 2), (3, 6, 3)]
 
 
+@pytest.mark.kinds("function", "async function", "task")
 def test_what_depends_on_a_failure_is_skipped_and_the_rest_runs(kind):
     first = nbf.map(invert, [1, 0, 2])
     second = nbf.map(kind(double), first)
@@ -60,6 +63,7 @@ def test_what_depends_on_a_failure_is_skipped_and_the_rest_runs(kind):
     assert second[1].outcome.started is None
 
 
+@pytest.mark.kinds("function", "task")
 def test_what_was_skipped_runs_after_its_cause_was_mended(kind):
     first = nbf.map(invert, [1, 0])
     second = nbf.map(kind(double), first)
@@ -76,6 +80,7 @@ def test_a_chain_of_three_passes_values_and_skips_on():
     assert third.values() == [4.0, None]
 
 
+@pytest.mark.kinds("function", "task")
 def test_a_failure_that_is_allowed_arrives_as_the_error(kind):
     first = nbf.map(invert, [1, 0])
     second = nbf.map(kind(same), nbf.allow_failure(list(first)))
@@ -96,18 +101,21 @@ def test_what_was_cancelled_upstream_is_skipped_downstream(gate):
     assert kinds_of(second) == ["completed", "skipped", "skipped"]
 
 
+@pytest.mark.kinds("function", "task")
 def test_an_unmapped_job_is_a_list_of_its_values_for_every_item(kind):
     first = nbf.map(same, [1, 2])
     second = nbf.map(kind(lambda x, xs: (x, xs)), [7, 8], nbf.unmapped(first))
     assert second.result(60) == [(7, [1, 2]), (8, [1, 2])]
 
 
+@pytest.mark.kinds("function", "task")
 def test_a_single_call_stands_for_its_value(kind):
     base = nbf.submit(double, 5)
     assert nbf.submit(kind(double), base).result(60) == 20
     assert nbf.map(kind(lambda x, y: x + y), [1, 2], nbf.unmapped(base)).result(60) == [11, 12]
 
 
+@pytest.mark.kinds("function", "task")
 def test_the_value_of_a_single_call_is_mapped_over(kind, gate):
     def numbers_below(x):
         return list(range(gate(x)))
@@ -121,6 +129,7 @@ def test_the_value_of_a_single_call_is_mapped_over(kind, gate):
     assert len(job) == 3
 
 
+@pytest.mark.kinds("function", "task")
 def test_futures_inside_of_containers_are_found(kind):
     first = nbf.map(same, [1, 2])
     job = nbf.map(kind(same), [{"a": first[0], "b": [first[1]]}, {"a": (first[1], 5)}])

@@ -41,6 +41,7 @@ def test_a_failing_item_is_tried_again_and_the_others_are_not(kind, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.kinds("function", "async function", "task")
 def test_between_two_attempts_is_the_delay_and_other_items_run_in_it(kind):
     events = []
 
@@ -113,6 +114,7 @@ def test_an_item_that_takes_too_long_fails_and_says_so(fn):
         job.result()
 
 
+@pytest.mark.kinds("function", "task")
 def test_a_timeout_that_the_function_raises_is_its_own(kind):
     def read(x):
         raise TimeoutError("of a socket")
@@ -126,6 +128,7 @@ def test_a_timeout_that_the_function_raises_is_its_own(kind):
 # --- how many at once, and how fast ---------------------------------------------------------------------------------
 
 
+@pytest.mark.kinds("function", "async function", "task")
 def test_no_more_items_run_at_once_than_there_are_workers(kind, gate):
     job = nbf.options(workers=3).map(kind.gated(gate), range(12))
     gate.wait_for(3)
@@ -136,6 +139,7 @@ def test_no_more_items_run_at_once_than_there_are_workers(kind, gate):
     assert gate.most == 3
 
 
+@pytest.mark.kinds("function", "async function", "task")
 def test_no_more_items_are_in_flight_than_allowed(kind, gate):
     job = nbf.options(workers=8, in_flight=2).map(kind.gated(gate), range(6))
     gate.wait_for(2)
@@ -152,6 +156,7 @@ def test_coroutines_run_all_at_once_where_nothing_is_said(gate):
     assert job.result(60) == list(range(60))
 
 
+@pytest.mark.kinds("function", "async function", "task")
 def test_a_rate_spaces_the_starts(kind):
     starts = []
     job = nbf.options(workers=8, rate=20).map(kind(lambda x: starts.append(time.monotonic())), range(11))

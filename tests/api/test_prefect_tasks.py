@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-import pytest
 from prefect import allow_failure, flow, task
 from prefect.cache_policies import INPUTS
 from prefect.client.orchestration import get_client
@@ -128,19 +127,6 @@ def test_a_task_with_a_state_for_a_value_ends_as_the_state_says():
     assert [one.kind.value for one in job.outcomes()] == ["failed", "completed"]
     assert "as I say" in str(job[0].exception())
     assert job[1].result() == 1
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_parent_that_maps_children_on_a_small_pool_ends(workers):
-    @task
-    def child(x):
-        return x + 1
-
-    @task
-    def parent(x):
-        return sum(child.map(range(x)).result())
-
-    assert nbf.options(workers=workers).map(parent, [1, 2, 3]).result(60) == [1, 3, 6]
 
 
 def test_futures_of_a_job_go_into_tasks_of_another_flow():

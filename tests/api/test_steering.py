@@ -21,6 +21,7 @@ def kinds_of(job):
 # --- cancel ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.kinds("function", "async function", "task")
 def test_cancel_ends_what_waits_at_once_and_lets_end_what_runs(kind, gate):
     job = nbf.options(workers=2, in_flight=2).map(kind.gated(gate), range(200))
     gate.wait_for(2)
@@ -65,6 +66,7 @@ def test_cancelling_a_job_that_is_done_changes_nothing():
     assert job.result() == [1]
 
 
+@pytest.mark.kinds("function", "task")
 def test_what_was_cancelled_runs_when_it_is_retried(kind, gate):
     job = nbf.options(workers=2, in_flight=2).map(kind.gated(gate), range(12))
     gate.wait_for(2)
@@ -78,6 +80,7 @@ def test_what_was_cancelled_runs_when_it_is_retried(kind, gate):
 # --- pause ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.kinds("function", "async function", "task")
 def test_a_paused_job_starts_nothing_until_it_is_resumed(kind, gate):
     job = nbf.options(workers=2, in_flight=2).map(kind.gated(gate), range(8))
     gate.wait_for(2)
@@ -164,35 +167,34 @@ def test_a_retry_that_fails_again_keeps_the_new_error():
     assert job.counts.failed == 1
 
 
-@pytest.mark.parametrize(
-    ("errors", "again"),
-    [
+def test_a_retry_of_some_errors_leaves_the_others_as_they_are(gate):
+    flaky = Flaky({0: ValueError("v"), 1: KeyError("k"), 2: IndexError("i")})
+    job = nbf.options(workers=2).map(lambda x: flaky.call(x) if x < 3 else gate(x), range(4))
+    eventually(lambda: job.counts.failed == 3)
+    for errors, again in (
         (KeyError, [1]),
         ("KeyError", [1]),
         (LookupError, [1, 2]),
         ("LookupError", [1, 2]),
         ((ValueError, "IndexError"), [0, 2]),
         (OSError, []),
-    ],
-)
-def test_a_retry_of_some_errors_leaves_the_others_as_they_are(errors, again):
-    flaky = Flaky({0: ValueError("v"), 1: KeyError("k"), 2: IndexError("i")})
-    job = nbf.map(flaky.call, range(4))
-    assert job.wait(60)
-    flaky.bad.clear()
-    flaky.calls.clear()
-    assert job.retry(errors=errors).wait(60)
-    assert sorted(flaky.calls) == again
-    assert [index for index in range(3) if job[index].exception() is None] == again
-
-
-@pytest.mark.parametrize("errors", [3, "no error".split, [ValueError], ValueError("an instance")])
-def test_a_retry_of_what_is_no_error_type_is_refused(errors):
-    job = nbf.map(abs, [-1])
-    with pytest.raises(InvalidOptionError, match="exception types or their names"):
+    ):
+        flaky.calls.clear()
         job.retry(errors=errors)
+        eventually(lambda: job.counts.failed == 3)
+        assert sorted(flaky.calls) == again
+    gate.open()
+    assert job.wait(60)
 
 
+def test_a_retry_of_what_is_no_error_type_is_refused():
+    job = nbf.map(abs, [-1])
+    for errors in (3, "no error".split, [ValueError], ValueError("an instance")):
+        with pytest.raises(InvalidOptionError, match="exception types or their names"):
+            job.retry(errors=errors)
+
+
+@pytest.mark.kinds("function", "task")
 def test_a_retry_with_an_edited_function_calls_that(kind):
     def broken(x):
         return 10 // x
@@ -214,28 +216,29 @@ async def is_async(x):
     return x
 
 
-@pytest.mark.parametrize(
-    ("fn", "message"),
-    [
-        (other_name, r"other_name\(y\) does not take this job's arguments \(x\)"),
-        (is_async, "is_async, async, a function, cannot take the place of one, not async, a function"),
-        (task(other_name), "other_name, not async, a Prefect task, cannot take the place of"),
-        (3, "must be a function"),
-    ],
+MISFITS = (
+    (other_name, r"other_name\(y\) does not take this job's arguments \(x\)"),
+    (is_async, "is_async, async, a function, cannot take the place of one, not async, a function"),
+    (task(other_name), "other_name, not async, a Prefect task, cannot take the place of"),
+    (3, "must be a function"),
 )
-def test_a_retry_with_a_function_that_does_not_fit_is_refused_and_changes_nothing(fn, message):
+
+
+def test_a_retry_with_a_function_that_does_not_fit_is_refused_and_changes_nothing():
     def one(x):
         return 1 / x
 
     job = nbf.map(one, [0, 1])
     assert job.wait(60)
-    with pytest.raises(MapArgumentsError, match=message):
-        job.retry(fn)
+    for fn, message in MISFITS:
+        with pytest.raises(MapArgumentsError, match=message):
+            job.retry(fn)
     assert job.is_done
     assert kinds_of(job) == ["failed", "completed"]
     assert job.retry(lambda x: x).result(60) == [0, 1.0]
 
 
+@pytest.mark.kinds("function", "async function", "task")
 def test_what_failed_can_be_retried_while_the_rest_runs(kind, gate):
     tries = []
 
@@ -296,6 +299,7 @@ def test_only_what_has_ended_is_retried(gate):
 # --- fail fast ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.kinds("function", "async function", "task")
 def test_the_first_failure_ends_a_job_that_is_to_fail_fast(kind):
     started = []
 

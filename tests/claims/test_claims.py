@@ -118,45 +118,48 @@ def test_9_ten_thousand_small_items_are_few_task_runs_and_each_failure_its_own_r
 
 
 DISTURBED = """
-import time
+import sys, time
 import nbfutures as nbf
 
 def work(x):
     time.sleep(0.1)
     return x * x
 
-job = nbf.options(workers=2).map(work, range(60))
-next(job.as_completed())
-print("running", flush=True)
-while "not answering" not in job.snapshot.note:
-    time.sleep(0.01)
-print(job.snapshot.note, flush=True)
-print(job.wait(60), job.result() == [x * x for x in range(60)], flush=True)
+def read_note(job):
+    while "not answering" not in job.snapshot.note:
+        time.sleep(0.01)
+    return job.snapshot.note
 
-job = nbf.map(work, range(4))
-while "not answering" not in job.snapshot.note:
-    time.sleep(0.01)
-print("another", job.counts.waiting, flush=True)
-print(job.result(60), repr(job.snapshot.note), flush=True)
+for mode in sys.stdin:
+    job = nbf.options(workers=2).map(work, range(40))
+    next(job.as_completed())
+    print("running", flush=True)
+    print(read_note(job), flush=True)
+    print(job.wait(60), job.result() == [x * x for x in range(40)], flush=True)
+
+    job = nbf.map(work, range(4))
+    read_note(job)
+    print("another", job.counts.waiting, flush=True)
+    print(job.result(60), repr(job.snapshot.note), flush=True)
 """
 
 
-@pytest.mark.parametrize(("mode", "trouble"), [("busy", "HTTP 503"), ("stall", "timed out")])
-def test_10_when_prefect_is_slow_or_busy_the_job_says_so_and_goes_on(mode, trouble, proxy, server, start_kernel):
+def test_10_when_prefect_is_slow_or_busy_the_job_says_so_and_goes_on(proxy, server, start_kernel):
     """The Prefect server is slow or answers 503: it says so within a second; no item is lost."""
     kernel = start_kernel(DISTURBED, PREFECT_API_URL=proxy.api_url, PREFECT_API_AUTH_STRING=server.lease.address.auth)
-    assert kernel.read() == "running"
-    proxy.switch(mode)
-    switched = time.monotonic()
-    assert trouble in kernel.read()
-    assert time.monotonic() - switched < 5
-    assert kernel.read() == "True True", "all items have ended with the right values, with Prefect still away"
-    assert kernel.read() == "another 4", "what is submitted meanwhile waits and says so, too"
-    proxy.switch("pass")
-    assert kernel.read() == "[0, 1, 4, 9] ''"
-    status, _ = kernel.end()
-    assert status == 0
-    assert "Traceback" not in kernel.stderr
+    for mode, trouble in (("busy", "HTTP 503"), ("stall", "timed out")):
+        kernel.say(mode)
+        assert kernel.read() == "running"
+        proxy.switch(mode)
+        switched = time.monotonic()
+        assert trouble in kernel.read()
+        assert time.monotonic() - switched < 5
+        assert kernel.read() == "True True", "all items have ended with the right values, with Prefect still away"
+        assert kernel.read() == "another 4", "what is submitted meanwhile waits and says so, too"
+        proxy.switch("pass")
+        assert kernel.read() == "[0, 1, 4, 9] ''"
+    assert kernel.end() == (0, [])
+    assert kernel.stderr == ""
 
 
 INTERRUPTED = """
@@ -205,7 +208,7 @@ def test_12_an_interrupted_cell_leaves_partial_results_and_a_kernel_that_works(s
     assert kernel.read() == "[0, 1, 2]"
     assert kernel.read() == "300 -299"
     assert kernel.end() == (0, [])
-    assert "Traceback" not in kernel.stderr
+    assert kernel.stderr == ""
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -264,7 +267,7 @@ def test_16_kernels_share_a_server_and_one_that_leaves_does_not_disturb_the_othe
     leaves_in_mid_run.say()
     assert leaves_in_mid_run.end() == (0, [])
     for kernel in (leaves, leaves_in_mid_run):
-        assert "Traceback" not in kernel.stderr
+        assert kernel.stderr == ""
 
     # What they did is recorded to the end, though they left at once.
     with get_client(sync_client=True) as client:

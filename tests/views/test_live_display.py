@@ -7,13 +7,13 @@ import sys
 import textwrap
 import time
 import types
+import weakref
 
 import pytest
 from jupyter_client.manager import start_new_kernel
 
 from nbfutures.views import display
 from nbfutures.views.display import LiveDisplay
-
 
 cell = contextvars.ContextVar("cell", default="none")
 
@@ -164,6 +164,60 @@ def test_updates_belong_to_the_cell_that_showed_it_whoever_pokes(live, work, tic
     cell.set("another")
     live.poke()
     assert ticker.cells == ["first", "first"]
+
+
+class Events:
+    """The part of IPython that tells when a cell has ended."""
+
+    def __init__(self):
+        self.hooks = []
+
+    def register(self, event, hook):
+        assert event == "post_run_cell"
+        self.hooks.append(hook)
+
+    def unregister(self, event, hook):
+        self.hooks.remove(hook)
+
+    def end_cell(self):
+        for hook in list(self.hooks):
+            hook(None)
+
+
+@pytest.fixture
+def events(monkeypatch):
+    made = Events()
+    shell = types.SimpleNamespace(kernel=object(), events=made)
+    monkeypatch.setattr(display, "_shell", lambda: shell)
+    monkeypatch.setattr(display, "_waiting", weakref.WeakSet())
+    yield made
+    display.forget_shell()
+    assert made.hooks == []
+
+
+def test_the_end_of_a_cell_sends_a_final_state_once(live, work, sent, events):
+    live.show()
+    events.end_cell()
+    assert len(sent) == 1
+    work.end()
+    events.end_cell()
+    events.end_cell()
+    assert [text for text, _, _ in sent] == ["0 of 2", "2 of 2"]
+
+
+def test_the_end_of_a_cell_sends_a_final_state_even_if_the_ticker_has(live, work, ticker, sent, events):
+    live.show()
+    work.end()
+    ticker.tick()
+    events.end_cell()
+    assert [text for text, _, _ in sent] == ["0 of 2", "2 of 2", "2 of 2"]
+
+
+def test_however_many_displays_there_are_one_hook_is_put_into_ipython(live, work, ticker, sent, events):
+    live.show()
+    live.show()
+    LiveDisplay(work.bundle, lambda: work.is_final, ticker).show()
+    assert len(events.hooks) == 1
 
 
 def test_shown_twice_both_displays_are_kept_up_to_date(live, work, ticker, sent):

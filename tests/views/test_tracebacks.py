@@ -136,7 +136,7 @@ def test_a_message_of_many_lines_keeps_its_head_and_its_end():
 def test_a_notebooks_cell_is_named_as_ipython_names_it():
     script = """
 from IPython.core.interactiveshell import InteractiveShell
-from nbfutures.views.tracebacks import place_words, raised_at
+from nbfutures.views.tracebacks import place_words, raised_at, traceback_text
 shell = InteractiveShell.instance()
 shell.run_cell("1\\n2", store_history=True)
 shell.run_cell("def parse(x):\\n    raise ValueError(x)", store_history=True)
@@ -144,6 +144,9 @@ try:
     shell.user_ns["parse"](5)
 except ValueError as error:
     print("at", place_words(raised_at(error)))
+    print(traceback_text(error))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "at Cell In[2], line 2"
+    place, *text = done.stdout.partition("at ")[2].splitlines()
+    assert place == "Cell In[2], line 2"
+    assert "  Cell In[2], line 2, in parse" in text

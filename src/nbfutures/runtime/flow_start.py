@@ -96,4 +96,7 @@ def _create_flow_run(flow: Flow[Any, Any], parameters: Mapping[str, Any], name: 
                 if error.response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
                     raise
                 threading.Event().wait(pause)
+            except Exception:
+                # A connection that was cut, perhaps: with its retries, Prefect's client knows what to try again.
+                break
         return client.create_flow_run(flow, name=name, parameters=dict(parameters), tags=tags)

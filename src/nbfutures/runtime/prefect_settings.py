@@ -11,6 +11,8 @@ __all__ = ["ProcessSettings", "configured_api_url"]
 _QUIET = {
     # Each log line would be one output of whichever cell is running; Prefect's server still gets them.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # What its own threads log, such as that the server is away, which the job says.
+    "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL": "CRITICAL",
 }
 
 

@@ -18,6 +18,8 @@ __all__ = ["LiveDisplay", "forget_shell"]
 
 _waiting: weakref.WeakSet[LiveDisplay] = weakref.WeakSet()
 """Displays whose final state no cell has sent yet."""
+_waiting_lock = threading.Lock()
+"""Held while `_waiting` is changed or read: jobs are retried in other threads than that of the cells."""
 _hooked: list[Any] = []
 """The shell that tells when a cell has ended; at most one."""
 
@@ -69,8 +71,7 @@ class LiveDisplay:
             self._sent[display_id] = bundle
         if not is_final:
             _hook(shell)
-            _waiting.add(self)
-        if not is_final:
+            self._wait_for_cell()
             self._follow()
 
     def poke(self) -> None:
@@ -80,9 +81,13 @@ class LiveDisplay:
         """
         if self._sent:
             if not self._is_final():
-                _waiting.add(self)
+                self._wait_for_cell()
             self._follow()
             self._ticker.poke(self._refresh)
+
+    def _wait_for_cell(self) -> None:
+        with _waiting_lock:
+            _waiting.add(self)
 
     def _send_from_cell(self) -> None:
         """Send the final state as an output of the cell that is running.
@@ -92,7 +97,8 @@ class LiveDisplay:
         """
         if not self._is_final():
             return
-        _waiting.discard(self)
+        with _waiting_lock:
+            _waiting.discard(self)
         with self._lock:
             bundle = self._bundle()
             for display_id in self._sent:
@@ -130,7 +136,9 @@ def forget_shell() -> None:
 
 
 def _after_cell(_result: object) -> None:
-    for display in list(_waiting):
+    with _waiting_lock:
+        displays = list(_waiting)
+    for display in displays:
         display._send_from_cell()
 
 

@@ -65,12 +65,28 @@ def traceback_text(error: BaseException) -> str:
     try:
         told = traceback.TracebackException.from_exception(error)
         _strip(told, error)
-        whole = "".join(told.format())
+        whole = _with_cells("".join(told.format()), told)
     except Exception:
         return f"{type(error).__name__}: (its traceback cannot be shown)"
     # Cut before it is cleaned, since a message may be huge, and afterwards, since cleaning makes some texts longer.
     lines = _cut_in_the_middle(whole.rstrip("\n")).split("\n")
     return _cut_in_the_middle("\n".join(plain(line, _LINE_LIMIT) for line in lines))
+
+
+def _with_cells(text: str, told: traceback.TracebackException) -> str:
+    """Return a traceback with the names of cells for those of the files that IPython pretends they are."""
+    todo: list[traceback.TracebackException | None] = [told]
+    names: set[str] = set()
+    while todo:
+        part = todo.pop()
+        if part is not None:
+            names.update(frame.filename for frame in part.stack)
+            todo += [part.__cause__, part.__context__]
+    for name in names:
+        cell = _cell(name)
+        if cell:
+            text = text.replace(f'File "{name}", line ', f"{cell}, line ")
+    return text
 
 
 def _cut_in_the_middle(text: str) -> str:
