@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
+import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 
@@ -190,3 +193,34 @@ def test_a_process_without_streams_is_left_without(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     with installed():
         assert sys.stdout is None
+
+
+ENDS_MEANWHILE = """
+import sys
+from nbfutures.runtime import capture
+
+class Ends:
+    def __str__(self):
+        capture.uninstall()
+        self.others = [capture._SplitStream(sys.stdout, "other") for _ in range(100)]
+        return "a text"
+
+capture.install()
+print("before", Ends(), "after")
+"""
+
+
+def test_a_cell_may_print_at_the_very_moment_when_the_last_job_ends():
+    # Where this goes wrong it ends the process.
+    ran = subprocess.run([sys.executable, "-c", ENDS_MEANWHILE], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "before a text after\n"), ran.stderr
+
+
+def test_streams_that_are_redirected_again_and_again_are_not_all_kept():
+    streams = []
+    for _ in range(300):
+        with contextlib.redirect_stdout(io.StringIO()) as stream, installed():
+            streams.append(weakref.ref(stream))
+            del stream
+    gc.collect()
+    assert sum(one() is not None for one in streams) <= 110

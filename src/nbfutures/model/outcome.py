@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from types import TracebackType  # noqa: TC003 - read at run time by NamedTuple's annotations
 from typing import Any, NamedTuple
 from uuid import UUID  # noqa: TC003 - read at run time by NamedTuple's annotations
 
@@ -65,6 +66,8 @@ class Outcome(NamedTuple):
     """Prefect's id of the task run that it was part of."""
     round: int = 0
     """How often the item had been given back for a retry before this."""
+    traceback: TracebackType | None = None
+    """Where the error was raised; the error's own grows with each time that it is raised again."""
 
     @property
     def seconds(self) -> float | None:

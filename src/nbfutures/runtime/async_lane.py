@@ -61,6 +61,10 @@ class AsyncLane(Lane):
                 if index is None:
                     break
                 self.pulled += 1
+                if self.pulled == work.quota:
+                    # Another lane may start while this one's items end.
+                    self.is_open = False
+                    work.wake()
                 task = asyncio.create_task(self._one(index))
                 tasks.add(task)
                 task.add_done_callback(done)
@@ -75,14 +79,15 @@ class AsyncLane(Lane):
         work = self.work
         now = work.state.clock.now
         sink = capture.OutputSink()
-        started = now()
-        self.running[index] = started
+        self.running[index] = now()
         with capture.into(sink):
             try:
                 value = await self._call_async(index)
             except BaseException as error:
+                started = self.running.pop(index)
                 self._note_failure(index, error, started, ended=now(), used=None, sink=sink)
             else:
+                started = self.running.pop(index)
                 self.records.append(
                     Outcome(
                         index=index,
@@ -92,13 +97,12 @@ class AsyncLane(Lane):
                         started=started,
                         ended=now(),
                         worker=self.worker,
-                        attempts=work.attempts.get(index, 0) + 1,
+                        attempts=work.tries(index) + 1,
                         output=sink.take(),
                         task_run_id=self._task_run_id,
                         round=work.state.round_of(index),
                     )
                 )
-        self.running.pop(index, None)
         ended = now()
         if ended - started > NOTABLE_SECONDS:
             self._wake(ended)
@@ -106,6 +110,7 @@ class AsyncLane(Lane):
     async def _call_async(self, index: int) -> Any:
         work = self.work
         while True:
+            self.running[index] = work.state.clock.now()
             try:
                 made = work.work.call(index)
                 if not inspect.isawaitable(made):
@@ -123,7 +128,5 @@ class AsyncLane(Lane):
             except ItemSkippedError:
                 raise
             except Exception:
-                used = work.attempts.get(index, 0)
-                if used >= work.retries or work.retry_delay > 0:
+                if not self.tries_at_once(index):
                     raise
-                work.attempts[index] = used + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,8 @@ class _SplitStream:
 
 _lock = threading.Lock()
 _users = 0
+# CPython's `print` borrows `sys.stdout`: a stream that is freed while another thread prints to it crashes the process.
+_made: deque[_SplitStream] = deque(maxlen=100)
 
 
 def install() -> None:
@@ -156,4 +159,12 @@ def _put() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, _SplitStream):
-            setattr(sys, name, _SplitStream(stream, name))
+            setattr(sys, name, _split(stream, name))
+
+
+def _split(stream: Any, name: str) -> _SplitStream:
+    for made in _made:
+        if made._nbfutures_stream is stream and made._nbfutures_name == name:
+            return made
+    _made.append(_SplitStream(stream, name))
+    return _made[-1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from types import CoroutineType
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from nbfutures.runtime.work import CallWork
     from nbfutures.runtime.work_queue import WorkQueue
 
-__all__ = ["LANE_SECONDS", "NOTABLE_SECONDS", "Lane", "LaneWork", "timed_out"]
+__all__ = ["LANE_SECONDS", "NOTABLE_SECONDS", "Lane", "LaneWork", "forget_locals", "timed_out"]
 
 LANE_SECONDS = 1.0
 """A task run takes no further item after this long: 5-10 ms for the task run itself are then 1 % at most."""
@@ -54,8 +56,22 @@ class LaneWork:
     fail_fast: bool = False
     queued: float = 0.0
     """When the items were submitted."""
-    attempts: dict[int, int] = field(default_factory=dict)
-    """Item to the number of attempts that failed and were followed by another."""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set while the job is being cancelled: nothing is tried again then."""
+    _tries: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Item and its round to the number of attempts that failed and were followed by another."""
+
+    def tries(self, index: int) -> int:
+        """Return how often the item was tried before, in this round."""
+        return self._tries.get((index, self.state.round_of(index)), 0) if self._tries else 0
+
+    def takes_another_try(self, index: int) -> bool:
+        """Tell whether the item is to be tried again after a failure, and count that."""
+        tries = self.tries(index)
+        if tries >= self.retries or self.stopped.is_set():
+            return False
+        self._tries[index, self.state.round_of(index)] = tries + 1
+        return True
 
 
 class Lane:
@@ -72,12 +88,10 @@ class Lane:
         # Appended to by the lane and emptied by others: append and popleft of a deque are atomic.
         self.records: deque[Outcome] = deque()
         self.running: dict[int, float] = {}
-        """Items that are running now, with their start."""
+        """Items that are running now, with the start of the attempt. Who takes an item out tells how it ended."""
         self.is_open = True
         """Whether it still takes items."""
         self.pulled = 0
-        self.abandoned: set[int] = set()
-        """Items that were settled while they ran, so that their end is not told."""
         self._task_run_id: UUID | None = None
         self._failed = 0
         self._last_wake = 0.0
@@ -113,9 +127,7 @@ class Lane:
         Returns:
             Whether the item was still running.
         """
-        self.abandoned.add(index)
         if self.running.pop(index, None) is None:
-            self.abandoned.discard(index)
             return False
         self.is_open = False
         return True
@@ -127,7 +139,7 @@ class Lane:
     def _work_through(self) -> None:
         work = self.work
         calls, pull, now, cpu = work.work, work.queue.pull, work.state.clock.now, time.thread_time
-        round_of, attempts, record, running = work.state.round_of, work.attempts, self.records.append, self.running
+        round_of, tries, record, running = work.state.round_of, work.tries, self.records.append, self.running
         completed, make = OutcomeKind.COMPLETED, Outcome._make
         worker, run_id, queued = self.worker, self._task_run_id, work.queued
         left = work.quota or -1
@@ -140,8 +152,7 @@ class Lane:
             while left and self.is_open and (index := pull()) is not None:
                 left -= 1
                 self.pulled += 1
-                started = now()
-                running[index] = started
+                running[index] = now()
                 cpu_started = cpu_ended
                 try:
                     value = calls.call(index) if plain else self._call(index)
@@ -150,21 +161,24 @@ class Lane:
                 except BaseException as error:
                     ended = now()
                     cpu_ended = cpu()
+                    started = running.pop(index, None)
+                    if started is None:
+                        break  # It was given up on meanwhile, and is told or queued again.
                     self._note_failure(index, error, started, ended=ended, used=cpu_ended - cpu_started, sink=sink)
                 else:
                     cpu_ended = cpu()
                     ended = now()
+                    started = running.pop(index, None)
+                    if started is None:
+                        break
                     record(
                         make((
                             index, completed, value, None, queued, started, ended, cpu_ended - cpu_started, worker,
-                            attempts.get(index, 0) + 1, sink.take(), run_id, round_of(index),
+                            tries(index) + 1, sink.take(), run_id, round_of(index), None,
                         ))
                     )  # fmt: skip
                     # Nothing that an item returned may live on through this frame.
                     del value
-                if running.pop(index, None) is None:
-                    self._forget(index)
-                    break
                 if ended - started > NOTABLE_SECONDS:
                     self._wake(ended)
                 if ended > deadline:
@@ -187,10 +201,12 @@ class Lane:
             except ItemSkippedError:
                 raise
             except Exception:
-                used = work.attempts.get(index, 0)
-                if used >= work.retries or work.retry_delay > 0:
+                if not self.tries_at_once(index):
                     raise
-                work.attempts[index] = used + 1
+
+    def tries_at_once(self, index: int) -> bool:
+        """Tell whether an item that failed is to be tried again here and now, and count that."""
+        return self.work.retry_delay <= 0 and index in self.running and self.work.takes_another_try(index)
 
     def _note_failure(
         self,
@@ -203,10 +219,8 @@ class Lane:
         sink: capture.OutputSink,
     ) -> None:
         work = self.work
-        attempts = work.attempts.get(index, 0)
         skipped = isinstance(error, ItemSkippedError)
-        if isinstance(error, Exception) and not skipped and attempts < work.retries and index not in self.abandoned:
-            work.attempts[index] = attempts + 1
+        if isinstance(error, Exception) and not skipped and work.takes_another_try(index):
             sink.take()
             work.queue.put_later(index, ended + work.retry_delay)
             work.wake()
@@ -216,20 +230,23 @@ class Lane:
             if work.fail_fast:
                 # The dispatcher cancels the job once it sees the failure; until then nothing more is to start.
                 work.queue.halt()
+        trace = _without_own_frames(error.__traceback__)
+        forget_locals(error, trace)
         self.records.append(
             Outcome(
                 index=index,
                 kind=OutcomeKind.SKIPPED if skipped else OutcomeKind.FAILED,
-                error=error.with_traceback(_without_own_frames(error.__traceback__)),
+                error=error,
                 queued=work.queued,
                 started=None if skipped else started,
                 ended=ended,
                 cpu_seconds=used,
                 worker=self.worker,
-                attempts=0 if skipped else attempts + 1,
+                attempts=0 if skipped else work.tries(index) + 1,
                 output=sink.take(),
                 task_run_id=self._task_run_id,
                 round=work.state.round_of(index),
+                traceback=trace,
             )
         )
 
@@ -238,12 +255,6 @@ class Lane:
         if now - self._last_wake > _WAKE_SECONDS:
             self._last_wake = now
             self.work.wake()
-
-    def _forget(self, index: int) -> None:
-        """Drop the outcomes of an item that was given up on."""
-        for outcome in self.drain():
-            if outcome.index != index:
-                self.records.append(outcome)
 
 
 class _ExpiredError(TimeoutError):
@@ -256,6 +267,22 @@ def timed_out(seconds: float) -> ItemTimeoutError:
         f"The item ran longer than its timeout of {seconds:g} s. "
         f"Give it more time, or split its work into smaller items."
     )
+
+
+def forget_locals(error: BaseException, trace: TracebackType | None) -> None:
+    """Let go of the variables of an error's frames, which would live as long as the job; the lines stay.
+
+    Args:
+        error: The error; it gets `trace` as its traceback.
+        trace: Its traceback.
+    """
+    error.__traceback__ = trace
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        one = one.__cause__ or one.__context__
 
 
 def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:

@@ -14,6 +14,7 @@ from nbfutures.errors import ItemTimeoutError, JobCrashedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.async_lane import AsyncLane
 from nbfutures.runtime.lane import Lane, LaneWork
+from nbfutures.runtime.names import template_of
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -141,7 +142,7 @@ class LaneWindow:
         key = f"{self._name} {self._count} ({next(_numbers)})"
         _lanes[key] = lane
         self._lanes[lane] = (key, number)
-        named = run_lane.with_options(name=self._name, task_run_name=f"{self._name} {self._count}")
+        named = run_lane.with_options(name=self._name, task_run_name=template_of(f"{self._name} {self._count}"))
         future = self._runner.submit(named, {"lane": key})
         self._feed.watch(future, lambda: self._on_done(lane, future))
 
@@ -169,9 +170,7 @@ class LaneWindow:
         for index, started in lane.running.copy().items():
             if now - started < timeout + _GRACE_SECONDS or not lane.abandon(index):
                 continue
-            attempts = self._work.attempts.get(index, 0)
-            if attempts < self._work.retries:
-                self._work.attempts[index] = attempts + 1
+            if self._work.takes_another_try(index):
                 self._work.queue.put_later(index, now + self._work.retry_delay)
                 continue
             error = ItemTimeoutError(
@@ -190,7 +189,7 @@ class LaneWindow:
             queued=self._work.queued,
             started=started,
             ended=self._run.state.clock.now(),
-            attempts=self._work.attempts.get(index, 0) + 1,
+            attempts=self._work.tries(index) + 1,
             round=self._run.state.round_of(index),
         )
 

@@ -67,6 +67,7 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
         output=observed.output,
         task_run_id=_id_of(future),
         round=round_,
+        traceback=error.__traceback__ if error is not None else None,
     )
 
 
@@ -117,7 +118,7 @@ def _ending_of_state(state: State[Any]) -> tuple[OutcomeKind, Any, BaseException
     error = _error_of_state(state)
     if state.is_cancelled():
         return OutcomeKind.CANCELLED, None, error
-    if isinstance(error, UpstreamTaskError):
+    if isinstance(error, UpstreamTaskError | ItemSkippedError):
         return OutcomeKind.SKIPPED, None, ItemSkippedError(f"Skipped: {error}")
     if state.name == "TimedOut" and not _is_the_functions_own(error):
         error = ItemTimeoutError(str(state.message or error))
