@@ -159,12 +159,11 @@ def test_coroutines_run_all_at_once_where_nothing_is_said(gate):
 @pytest.mark.kinds("function", "async function", "task")
 def test_a_rate_spaces_the_starts(kind):
     starts = []
-    job = nbf.options(workers=8, rate=20).map(kind(lambda x: starts.append(time.monotonic())), range(11))
+    job = nbf.options(workers=8, rate=10).map(kind(lambda x: starts.append(time.monotonic())), range(9))
     assert job.wait(60)
-    # Ten intervals of 1/20 s; the first item may have been late, the last was not early.
-    assert max(starts) - min(starts) > 0.3
-    most = max(sum(start <= other < start + 0.2 for other in starts) for start in starts)
-    assert most <= 8
+    # Eight intervals of 0.1 s: on a busy machine the first may be late, but the last is not early.
+    assert max(starts) - min(starts) > 0.5
+    assert max(sum(start <= other < start + 0.25 for other in starts) for start in starts) <= 6
 
 
 def test_a_batch_is_one_task_run():

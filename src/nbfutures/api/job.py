@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
     from nbfutures.model.job_state import Counts, JobSnapshot
-    from nbfutures.runtime.futures import ItemFuture
+    from nbfutures.runtime.futures import ItemFuture, JobFuture
     from nbfutures.runtime.job_run import JobRun
     from nbfutures.views.failures import Failure
     from nbfutures.views.frames import DataFrame
@@ -91,8 +91,13 @@ class Job:
         """Iterate over the items' futures, in order."""
         return (self._run.future(index) for index in range(len(self)))
 
-    def __prefect_futures__(self) -> ItemFuture[Any] | list[ItemFuture[Any]]:
-        """Return what stands for this job as an argument of another: its futures, or the one of a single call."""
+    def __prefect_futures__(self) -> ItemFuture[Any] | JobFuture | list[ItemFuture[Any]]:
+        """Return what stands for this job as an argument of another.
+
+        That is its items' futures, the one of a single call, or one for all where the items are not known (yet).
+        """
+        if self._run.work.is_flow or self._run.state.is_open_ended:
+            return self._run.whole()
         return self[0] if self._single and len(self) else list(self)
 
     # --- waiting ---------------------------------------------------------------------------------------------------
@@ -252,11 +257,12 @@ class Job:
 
         at = range(len(self))[index]
         outcome = self._run.state.outcome(at)
-        if outcome is None or outcome.error is None:
+        if outcome is None or outcome.error is None or outcome.kind is not OutcomeKind.FAILED:
             how = "has not ended" if outcome is None else outcome.kind.value
             known = self.failed.index.tolist()[:5]
             told = f" Failed: {', '.join(map(str, known))}." if known else ""
             raise NbfuturesError(f"Item {at} did not fail: it {how}.{told}")
+        outcome.error.with_traceback(outcome.traceback)
         return Failure.of(outcome, self._run.item(at), functools.partial(self._run.work.call_again, at))
 
     # --- display ---------------------------------------------------------------------------------------------------

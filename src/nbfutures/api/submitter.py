@@ -50,7 +50,9 @@ class Submitter:
 
     def run(self, flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """As `nbfutures.run`, with these options."""
-        return self._start(FlowWork(flow, args, kwargs), flow)
+        work = FlowWork(flow, args, kwargs)
+        work.check_options(self._changes)
+        return self._start(work, flow)
 
     def track(self, futures: Any, /) -> Job:
         """As `nbfutures.track`, with these options."""

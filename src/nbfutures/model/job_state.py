@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from array import array
 from collections import deque
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Counts", "JobSnapshot", "JobState"]
 
+_logger = logging.getLogger(__name__)
 _RATE_SECONDS = 10.0
 """The rate is taken over this many seconds, so that the time left follows a change of pace."""
 _SAMPLE_SECONDS = 0.25
@@ -228,6 +230,22 @@ class JobState:
             self.changed.notify_all()
         return range(start, start + count)
 
+    def restart(self) -> None:
+        """Begin anew, for a job that ended before it came to know its items."""
+        with self.changed:
+            self.ended = None
+            self._crashed = None
+            self._note = ""
+            self._open_ended = True
+            self._phase = JobPhase.STARTING
+            self.changed.notify_all()
+        self._tell(Reopened(()))
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Whether more items may come."""
+        return self._open_ended
+
     def set_open_ended(self, *, is_open: bool) -> None:
         """Say whether more items may come; the job is not done before this is over."""
         with self.changed:
@@ -429,4 +447,8 @@ class JobState:
 
     def _tell(self, event: JobEvent) -> None:
         for listener in self._listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:
+                # Whoever listens must not keep the others from being told, nor the job from going on.
+                _logger.exception("A listener of the job %s raised", self.name)

@@ -112,6 +112,14 @@ class Run(Protocol):
         """Have `then` called when the item ended."""
         ...
 
+    def on_done(self, then: Callable[[], None]) -> None:
+        """Have `then` called once when the job is done."""
+        ...
+
+    def collect(self, timeout: float | None, *, single: bool) -> Any:
+        """Block until the job is done and return the values."""
+        ...
+
     def attach_dispatcher(self, dispatcher: Any) -> None:
         """Take a new dispatcher."""
         ...

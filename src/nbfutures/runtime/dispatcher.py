@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime import capture
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.work_queue import WorkQueue
 
@@ -81,6 +82,8 @@ class Dispatcher:
         self._gate_lock = threading.Lock()
         self._wake = threading.Event()
         self._window: Window | None = None
+        self._reason = "Cancelled before it ran. Run it with job.retry()."
+        self._awaited: dict[PrefectFuture[Any], list[_Countdown]] = {}
 
     # --- from any thread -------------------------------------------------------------------------------------------
 
@@ -102,17 +105,27 @@ class Dispatcher:
 
     def cancel(self, reason: str) -> None:
         """Settle what has not started as cancelled, and start nothing more. What runs ends by itself."""
-        self.queue.halt()
-        taken = self.queue.drain()
-        with self._gate_lock:
-            taken.extend(self._gated)
-            self._gated.clear()
-            self._to_gate.clear()
+        self._reason = reason
+        self._cancel_waiting()
         window = self._window
         if window is not None:
             window.cancel_queued()
-        self.run.settle_unrun(taken, OutcomeKind.CANCELLED, ItemCancelledError(reason))
         self.wake()
+
+    def _cancel_waiting(self) -> None:
+        """Settle what waits as cancelled while the job is being cancelled; also what came back for another try."""
+        # A retry ends the cancelling with this lock held: what it gives is not taken away.
+        with self.run.lock:
+            if not self.run.stopped.is_set():
+                return
+            self.queue.halt()
+            taken = self.queue.drain()
+            with self._gate_lock:
+                taken.extend(self._gated)
+                self._gated.clear()
+                self._to_gate.clear()
+        if taken:
+            self.run.settle_unrun(taken, OutcomeKind.CANCELLED, ItemCancelledError(self._reason))
 
     def is_running(self, index: int) -> bool:
         """Tell whether the item is being worked on."""
@@ -138,6 +151,9 @@ class Dispatcher:
                 if not self.run.is_halted:
                     window.refill()
                 window.sweep()
+                self._cancel_waiting()
+                # Another cell may have redirected the streams meanwhile.
+                capture.renew()
                 state.set_running(window.running())
                 if self._close_if_done(window):
                     break
@@ -153,6 +169,8 @@ class Dispatcher:
             if not self.run.state.is_done:
                 return False
             self.closed = True
+            # Frees lanes that wait for their turn, where there is a rate.
+            self.queue.halt()
         # Task runs that are still in flight hold items that were given up on, or none.
         window.sweep()
         return True
@@ -170,7 +188,26 @@ class Dispatcher:
                 continue
             countdown = _Countdown(len(waiting), lambda index=index: self._open_gate(index))  # type: ignore[misc]
             for future in waiting:
-                future.add_done_callback(countdown)
+                self._await(future, countdown)
+
+    def _await(self, future: PrefectFuture[Any], countdown: _Countdown) -> None:
+        # One callback for each future, however many items wait for it: some of Prefect's futures hold only one.
+        waiting = self._awaited.get(future)
+        if waiting is not None:
+            with self._gate_lock:
+                if self._awaited.get(future) is waiting:
+                    waiting.append(countdown)
+                    return
+            countdown()
+            return
+        self._awaited[future] = [countdown]
+        future.add_done_callback(self._on_upstream_done)
+
+    def _on_upstream_done(self, future: PrefectFuture[Any]) -> None:
+        with self._gate_lock:
+            waiting = self._awaited.pop(future, [])
+        for countdown in waiting:
+            countdown()
 
     def _open_gate(self, index: int) -> None:
         with self._gate_lock:
@@ -182,7 +219,7 @@ class Dispatcher:
 
 
 class _Countdown:
-    """A done-callback that calls `then` when it was called for the last of several futures."""
+    """Calls `then` when it was called for the last of several futures."""
 
     __slots__ = ("_left", "_lock", "_then")
 
@@ -191,7 +228,7 @@ class _Countdown:
         self._lock = threading.Lock()
         self._then = then
 
-    def __call__(self, _: PrefectFuture[Any]) -> None:
+    def __call__(self) -> None:
         with self._lock:
             self._left -= 1
             done = self._left == 0

@@ -20,6 +20,7 @@ from nbfutures.runtime import flow_start
 from nbfutures.runtime.dispatcher import Dispatcher
 from nbfutures.runtime.lane import LaneWork
 from nbfutures.runtime.lane_window import LaneWindow
+from nbfutures.runtime.names import flow_name
 from nbfutures.runtime.runners import make_runner
 from nbfutures.runtime.runners.threads import nesting
 from nbfutures.runtime.task_window import TaskWindow
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.work import CallWork
 
-__all__ = ["flow_settings", "run_calls"]
+__all__ = ["flow_settings", "run_calls", "wait_for_futures"]
 
 _SPARE_THREADS = 1000
 """For items that were given up on: their threads are lost to the pool. A pool starts a thread when it needs one."""
@@ -91,6 +92,7 @@ def job_flow(job: str, items: int, function: str) -> State[Any]:  # noqa: ARG001
             retry_delay=options.retry_delay or 0.0,
             timeout=options.timeout,
             fail_fast=options.fail_fast,
+            stopped=run.stopped,
             queued=run.queued,
         )
         in_flight = options.in_flight or (options.workers if work.is_async else None)
@@ -109,9 +111,11 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
         work: Its calls.
         indices: The items; all of them where their number becomes known only now.
     """
-    _wait_for_futures(run, run.options.wait_for)
+    wait_for_futures(run, run.options.wait_for)
+    if run.state.is_done:
+        return
     if work.table is None:
-        _wait_for_futures(run, tuple(work.arguments.values()))
+        wait_for_futures(run, tuple(work.arguments.values()))
         if run.stopped.is_set():
             run.state.set_open_ended(is_open=False)
             return
@@ -121,7 +125,7 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
     workers = run.workers if work.is_task else run.workers + _SPARE_THREADS
     runner = make_runner(run.options.runner, workers, run.workers)
     again = f" (retry {run.rounds})" if run.rounds else ""
-    named = job_flow.with_options(name=run.name, task_runner=runner)
+    named = job_flow.with_options(name=flow_name(run.name), task_runner=runner)
     key = f"{run.key}{again}, launch {next(_numbers)}"
     parameters = {"job": key, "items": len(indices), "function": name_of(work.target)}
     launch = _launches[key] = _Launch(run, work, indices)
@@ -148,7 +152,13 @@ def flow_settings(run: Run) -> Iterator[None]:
         yield
 
 
-def _wait_for_futures(run: Run, given: tuple[Any, ...]) -> None:
+def wait_for_futures(run: Run, given: tuple[Any, ...]) -> None:
+    """Block until futures are done, or the job is cancelled; skip its items if it waits for them and they failed.
+
+    Args:
+        run: The job.
+        given: Futures and jobs, or what holds them.
+    """
     from nbfutures.runtime.mapping import find_futures
 
     futures = find_futures(list(given))

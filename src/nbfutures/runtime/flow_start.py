@@ -13,6 +13,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from nbfutures.runtime.names import template_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -79,7 +81,7 @@ def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str
     with one_at_a_time():
         if FlowRunContext.get() is not None:
             # Within another flow run Prefect knows best how to make it a child of that.
-            flow.with_options(flow_run_name=name)(**parameters, return_state=True)
+            flow.with_options(flow_run_name=template_of(name))(**parameters, return_state=True)
             return
         flow_run = _create_flow_run(flow, parameters, name)
         run_flow(flow, flow_run=flow_run, parameters=dict(parameters), return_type="state")

@@ -10,9 +10,8 @@ from prefect.futures import PrefectFuture
 from prefect.results import ResultRecord, ResultRecordMetadata  # type: ignore[attr-defined]
 from prefect.states import Cancelled, Completed, Failed, Pending, Running
 
-from nbfutures.errors import ItemCancelledError, ItemSkippedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime.job_waiting import wait_async, wait_for_item
+from nbfutures.runtime.job_waiting import raisable, wait, wait_async, wait_for_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,15 +143,68 @@ class ItemFuture(PrefectFuture[R]):
         return f"<ItemFuture {self._run.name}[{self.index}]: {told}>"
 
 
+class JobFuture(PrefectFuture[Any]):
+    """A whole job as one Prefect future: its value is what `job.result()` returns.
+
+    It stands for a job whose number of items is not known yet, as an argument of another job.
+
+    Args:
+        run: The job.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def task_run_id(self) -> UUID:
+        """All zeros: a job is no task run."""
+        return _NO_TASK_RUN
+
+    @property
+    def _final_state(self) -> State[Any] | None:  # type: ignore[override]  # it is never written from outside
+        if not self._run.state.is_done:
+            return None
+        if self._seen is None:
+            self._seen = self._end()
+        return self._seen
+
+    _seen: State[Any] | None = None
+
+    @property
+    def state(self) -> State[Any]:
+        """The job as a Prefect state."""
+        return self._final_state or Running()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Block until the job is done, or for `timeout` seconds."""
+        wait(self._run.state, timeout)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
+        """Block until the job is done, and return its values."""
+        try:
+            return self._run.collect(timeout, single=False)
+        except Exception as error:
+            if raise_on_failure:
+                raise
+            return error
+
+    def add_done_callback(self, fn: Callable[[PrefectFuture[Any]], None]) -> None:
+        """Have `fn` called with this future when the job is done, or at once if it is."""
+        self._run.on_done(lambda: fn(self))
+
+    def _end(self) -> State[Any]:
+        try:
+            value = self._run.collect(None, single=False)
+        except Exception as error:
+            return Failed(message=_safe_text(error), data=error)
+        return Completed(data=ResultRecord(metadata=ResultRecordMetadata(), result=value))
+
+
 def value_of(outcome: Outcome) -> Any:
     """Return the value of an outcome, or raise what it failed with."""
     if outcome.kind is OutcomeKind.COMPLETED:
         return outcome.value
-    if outcome.error is not None:
-        raise outcome.error
-    if outcome.kind is OutcomeKind.SKIPPED:
-        raise ItemSkippedError(f"Item {outcome.index} was skipped. Run it with job.retry().")
-    raise ItemCancelledError(f"Item {outcome.index} was cancelled before it ran. Run it with job.retry().")
+    raise raisable(outcome)
 
 
 def _state_of(outcome: Outcome) -> State[Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemCancelledError, ItemSkippedError, JobCrashedError
-from nbfutures.model.events import JobEvent, JobPhase, Settled
+from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Settled
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from nbfutures.model.options import JobOptions
     from nbfutures.runtime.contracts import Work
     from nbfutures.runtime.dispatcher import Dispatcher
-    from nbfutures.runtime.futures import ItemFuture
+    from nbfutures.runtime.futures import ItemFuture, JobFuture
     from nbfutures.runtime.session import Session
 
 __all__ = ["JobRun"]
 
+_logger = logging.getLogger(__name__)
 _keys = itertools.count(1)
 
 
@@ -62,7 +64,7 @@ class JobRun:
         self.rounds = 0
         self.thread: threading.Thread | None = None
         """The flow thread; it outlives the job a little, until Prefect knows how the flow run ended."""
-        self._dispatcher: Dispatcher | None = None
+        self._dispatchers: list[Dispatcher] = []
         self._paused = False
         self._stop = threading.Event()
         self._futures: weakref.WeakValueDictionary[int, ItemFuture[Any]] = weakref.WeakValueDictionary()
@@ -86,9 +88,7 @@ class JobRun:
             return
         self._stop.set()
         self.state.set_phase(JobPhase.CANCELLING)
-        with self.lock:
-            dispatcher = self._dispatcher
-        if dispatcher is not None:
+        for dispatcher in self._open_dispatchers():
             dispatcher.cancel(reason)
         for stop in self._on_cancel:
             stop()
@@ -98,9 +98,8 @@ class JobRun:
         if self.state.is_done or self._stop.is_set():
             return
         self._paused = True
-        with self.lock:
-            if self._dispatcher is not None:
-                self._dispatcher.queue.halt()
+        for dispatcher in self._open_dispatchers():
+            dispatcher.queue.halt()
         self.state.set_phase(JobPhase.PAUSED)
 
     def resume(self) -> None:
@@ -108,10 +107,11 @@ class JobRun:
         if not self._paused:
             return
         self._paused = False
-        with self.lock:
-            if self._dispatcher is not None and not self._stop.is_set():
-                self._dispatcher.queue.go_on()
-                self._dispatcher.wake()
+        if self._stop.is_set():
+            return
+        for dispatcher in self._open_dispatchers():
+            dispatcher.queue.go_on()
+            dispatcher.wake()
         self.state.set_phase(JobPhase.RUNNING)
 
     def retry(self, indices: Iterable[int], fn: Callable[..., Any] | None = None) -> int:
@@ -129,13 +129,16 @@ class JobRun:
             if fn is not None:
                 self.work.replace_function(fn)
             opened = self.state.reopen(indices)
-            if not opened:
+            # A job that never came to know its items has none to reopen: it starts anew.
+            if not opened and not (self.state.is_done and self.work.known_length is None):
                 return 0
+            if not opened:
+                self.state.restart()
             self.rounds += 1
             self._stop.clear()
             self._paused = False
-            dispatcher = self._dispatcher
-            if dispatcher is not None and not dispatcher.closed:
+            dispatcher = next((one for one in self._dispatchers if not one.closed), None)
+            if dispatcher is not None:
                 dispatcher.queue.go_on()
                 dispatcher.offer(opened)
                 return len(opened)
@@ -166,7 +169,7 @@ class JobRun:
 
     def is_running(self, index: int) -> bool:
         """Tell whether the item is being worked on."""
-        return self._dispatcher is not None and self._dispatcher.is_running(index)
+        return any(dispatcher.is_running(index) for dispatcher in self._open_dispatchers())
 
     def collect(self, timeout: float | None, *, single: bool) -> Any:
         """Block until the job is done and return the values; raise the first error as soon as it is known.
@@ -185,11 +188,15 @@ class JobRun:
             raise self.state.crashed
         if self.work.is_flow:
             return self.result
-        outcomes = [outcome for outcome in self.state.outcomes() if outcome is not None]
-        for outcome in outcomes:
-            if outcome.kind is not OutcomeKind.COMPLETED:
-                raise raisable(outcome)
-        return outcomes[0].value if single else [outcome.value for outcome in outcomes]
+        values = []
+        for told in self.state.outcomes():
+            if told is None:
+                # It was retried meanwhile.
+                return self.collect(timeout, single=single)
+            if told.kind is not OutcomeKind.COMPLETED:
+                raise raisable(told)
+            values.append(told.value)
+        return values[0] if single else values
 
     @property
     def url(self) -> str | None:
@@ -207,6 +214,25 @@ class JobRun:
                 self._callbacks.setdefault(index, []).append(then)
                 return
         then()
+
+    def on_done(self, then: Callable[[], None]) -> None:
+        """Have `then` called once when the job is done, on the thread that tells it, or at once if it is."""
+        called = threading.Lock()
+
+        def tell(event: JobEvent) -> None:
+            if isinstance(event, PhaseChanged) and event.phase is JobPhase.DONE and called.acquire(blocking=False):
+                unsubscribe()
+                then()
+
+        unsubscribe = self.state.subscribe(tell)
+        if self.state.is_done:
+            tell(PhaseChanged(JobPhase.DONE))
+
+    def whole(self) -> JobFuture:
+        """Return the whole job as one future."""
+        from nbfutures.runtime.futures import JobFuture
+
+        return JobFuture(self)
 
     def note_health(self, trouble: str) -> None:
         """Say on the job that Prefect does not answer, or that it does again (an empty text)."""
@@ -258,16 +284,20 @@ class JobRun:
 
     def skip_all(self, reason: str) -> None:
         """Settle every open item as skipped."""
+        error = ItemSkippedError(f"Skipped: {reason}")
+        if self.work.known_length is None:
+            self.crash(error)
+            return
         open_items = [index for index in range(len(self.state)) if self.state.outcome(index) is None]
-        self.settle_unrun(open_items, OutcomeKind.SKIPPED, ItemSkippedError(f"Skipped: {reason}"))
-        self.state.set_open_ended(is_open=False)
+        self.settle_unrun(open_items, OutcomeKind.SKIPPED, error)
 
     def crash(self, error: BaseException) -> None:
         """End the job, since it cannot go on: what is not settled is cancelled, and can be retried."""
         self._stop.set()
         self.state.crash(error)
-        told = JobCrashedError(f"The job could not go on: {error} Then run job.retry().")
-        told.__cause__ = error
+        told = error if isinstance(error, JobCrashedError) else JobCrashedError(f"The job could not go on: {error}")
+        if told is not error:
+            told.__cause__ = error
         open_items = [index for index in range(len(self.state)) if self.state.outcome(index) is None]
         self.settle_unrun(open_items, OutcomeKind.CANCELLED, told)
         self.state.set_open_ended(is_open=False)
@@ -291,7 +321,7 @@ class JobRun:
         except BaseException as error:
             if not self.state.is_done:
                 if self._stop.is_set() and self.state.crashed is None:
-                    open_items = [index for index in indices if self.state.outcome(index) is None]
+                    open_items = [index for index in range(len(self.state)) if self.state.outcome(index) is None]
                     told = ItemCancelledError("Cancelled before it ran. Run it with job.retry().")
                     self.settle_unrun(open_items, OutcomeKind.CANCELLED, told)
                     self.state.set_open_ended(is_open=False)
@@ -303,11 +333,16 @@ class JobRun:
     def attach_dispatcher(self, dispatcher: Dispatcher) -> None:
         """Take a new dispatcher; it starts as the job stands: paused or being cancelled, perhaps."""
         with self.lock:
-            self._dispatcher = dispatcher
+            self._dispatchers = [*(one for one in self._dispatchers if not one.closed), dispatcher]
             if self.is_halted:
                 dispatcher.queue.halt()
         if self._stop.is_set():
             dispatcher.cancel("Cancelled before it ran. Run it with job.retry().")
+
+    def _open_dispatchers(self) -> list[Dispatcher]:
+        # Two only where a job was retried twice before the first retry's flow run had started.
+        with self.lock:
+            return [dispatcher for dispatcher in self._dispatchers if not dispatcher.closed]
 
     def _on_event(self, event: JobEvent) -> None:
         if not isinstance(event, Settled):
@@ -318,4 +353,7 @@ class JobRun:
                 return
             due = [then for one in event.outcomes for then in self._callbacks.pop(one.index, ())]
         for then in due:
-            then()
+            try:
+                then()
+            except Exception:
+                _logger.exception("A done-callback of an item of %s raised", self.name)

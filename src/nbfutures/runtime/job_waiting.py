@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from nbfutures.errors import ItemCancelledError
@@ -122,7 +122,11 @@ async def wait_async(state: JobState, is_over: Callable[[], bool], timeout: floa
 
 def raisable(outcome: Outcome) -> BaseException:
     """Return what to raise where the value of an item that did not complete is asked for."""
-    return outcome.error or ItemCancelledError(f"Item {outcome.index} was cancelled. Run it with job.retry().")
+    error = outcome.error
+    if error is None:
+        return ItemCancelledError(f"Item {outcome.index} was cancelled. Run it with job.retry().")
+    # Raising it before has added the frames of those who asked.
+    return error.with_traceback(outcome.traceback) if outcome.traceback is not None else error
 
 
 class _Fresh:
@@ -158,7 +162,8 @@ async def _changes(state: JobState) -> AsyncIterator[asyncio.Event]:
     changed = asyncio.Event()
 
     def tell(_: JobEvent) -> None:
-        if not loop.is_closed():
+        # A loop that is closed waits for nothing any more.
+        with suppress(RuntimeError):
             loop.call_soon_threadsafe(changed.set)
 
     unsubscribe = state.subscribe(tell)

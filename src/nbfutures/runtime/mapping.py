@@ -216,22 +216,27 @@ def find_futures(value: Any) -> list[Any]:
         return []
     found: list[Any] = []
     stack = [value]
+    seen: set[int] = set()
     while stack:
         one = stack.pop()
         if isinstance(one, future_types):
             found.append(one)
-        elif type(one) in _PLAIN_TYPES:
-            continue
-        elif isinstance(one, _annotation_types()):
-            if type(one).__name__ != "quote":
-                stack.append(one.unwrap())
-        elif isinstance(one, dict):
-            stack.extend(reversed(list(one.values())))
-        elif isinstance(one, list | tuple | set | frozenset):
-            stack.extend(reversed(list(one)))
-        elif hasattr(one, "__prefect_futures__"):
-            stack.append(one.__prefect_futures__())
+        elif type(one) not in _PLAIN_TYPES and id(one) not in seen:
+            # A structure may hold itself.
+            if isinstance(one, dict | list):
+                seen.add(id(one))
+            stack.extend(reversed(_inner_values(one)))
     return list(dict.fromkeys(found))
+
+
+def _inner_values(value: Any) -> list[Any]:
+    if isinstance(value, _annotation_types()):
+        return [] if type(value).__name__ == "quote" else [value.unwrap()]
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    return [value.__prefect_futures__()] if hasattr(value, "__prefect_futures__") else []
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------

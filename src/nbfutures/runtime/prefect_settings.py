@@ -87,10 +87,10 @@ class ProcessSettings:
 
 def _refresh() -> None:
     # Prefect reads the environment when it is imported; if it was imported before, it has to read it again.
-    if "prefect" in sys.modules:
-        from prefect.context import refresh_global_settings_context
-
-        refresh_global_settings_context()
+    # Asked by attribute: another thread may be in the middle of importing Prefect, which reads the environment itself.
+    refresh = getattr(sys.modules.get("prefect.context"), "refresh_global_settings_context", None)
+    if refresh is not None:
+        refresh()
         if "prefect.logging.configuration" in sys.modules:
             from prefect.logging.configuration import setup_logging
 

@@ -7,12 +7,13 @@ import importlib
 import threading
 import time
 from contextvars import copy_context
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from nbfutures.errors import ServerStartError, ServerUnreachableError
 from nbfutures.model.options import JobOptions
 from nbfutures.runtime.prefect_settings import ProcessSettings, configured_api_url
-from nbfutures.runtime.server import ServerLease, check_health, lease_server
+from nbfutures.runtime.server import Health, ServerLease, check_health, lease_server
 
 if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run
@@ -43,6 +44,7 @@ class Session:
         self._lock = threading.Lock()
         self._starter: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
+        self._drained = False
         self._closing = threading.Event()
 
     def start(self) -> None:
@@ -52,9 +54,10 @@ class Session:
                 return
             self.ready.clear()
             self.error = None
-            self._closing.clear()
+            # One for each start: a start that goes on while the session is closed has to see that later.
+            self._closing = threading.Event()
             self._starter = threading.Thread(
-                target=copy_context().run, args=(self._start,), name="nbfutures session", daemon=True
+                target=copy_context().run, args=(self._start, self._closing), name="nbfutures session", daemon=True
             )
             self._starter.start()
 
@@ -98,6 +101,9 @@ class Session:
             return
 
     def _drain(self) -> None:
+        if self._drained:
+            return
+        self._drained = True
         running = [run for run in self.jobs if run.thread is not None and run.thread.is_alive()]
         for run in running:
             run.cancel("Cancelled since the kernel ended.")
@@ -111,63 +117,75 @@ class Session:
         for run in self.jobs:
             if not run.state.is_done:
                 run.cancel()
-        self._closing.set()
         with self._lock:
-            lease, self.lease = self.lease, None
+            self._closing.set()
+            is_starting = self._starter is not None and self._starter.is_alive()
             self._starter = None
             self.ready.clear()
-        if lease is not None:
-            lease.release()
-        self._settings.restore()
+        if not is_starting:
+            # Else the start does it as it ends: it may be in the middle of importing Prefect.
+            self._let_go()
 
     # --- connecting ------------------------------------------------------------------------------------------------
 
     def _is_well(self) -> bool:
         return self.ready.is_set() and self.error is None and (self.lease is None or self.lease.is_alive())
 
-    def _start(self) -> None:
+    def _let_go(self) -> None:
+        with self._lock:
+            lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.release()
+        self._settings.restore()
+
+    def _start(self, closing: threading.Event) -> None:
         try:
-            self._connect()
+            self._connect(closing)
         except Exception as error:
             self.error = error
         finally:
+            if closing.is_set():
+                self._let_go()
             self.ready.set()
 
-    def _connect(self) -> None:
+    def _connect(self, closing: threading.Event) -> None:
         # Before Prefect is imported, since that is when it reads how it is to log.
         self._settings.apply()
         url = configured_api_url() if self.lease is None else None
         if url is not None:
             importlib.import_module("prefect")
-            self._reach(url)
+            self._reach(url, closing)
             self.api_url = url
             return
-        if self.lease is not None:
-            self.lease.release()
-        self.lease = lease_server()
+        lease = self._renew_lease()
         # The server takes its time to start: Prefect is imported meanwhile.
         importlib.import_module("nbfutures.runtime.execution")
         try:
-            self.lease.wait_until_ready(stop=self._closing)
+            lease.wait_until_ready(stop=closing)
         except ServerStartError:
-            if self.lease.is_alive() or self._closing.is_set():
+            if lease.is_alive() or closing.is_set():
                 raise
             # It may have been told to stop in the moment in which this kernel found it: one more.
-            self.lease = lease_server()
-            self.lease.wait_until_ready(stop=self._closing)
-        address = self.lease.address
-        self._settings.apply(api_url=address.api_url, auth=address.auth)
-        self.api_url = address.api_url
+            lease = self._renew_lease()
+            lease.wait_until_ready(stop=closing)
+        self._settings.apply(api_url=lease.address.api_url, auth=lease.address.auth)
+        self.api_url = lease.address.api_url
 
-    def _reach(self, url: str) -> None:
+    def _renew_lease(self) -> ServerLease:
+        if self.lease is not None:
+            self.lease.release()
+        self.lease = lease_server()
+        return self.lease
+
+    def _reach(self, url: str, closing: threading.Event) -> None:
         health = check_health(url, _REACH_SECONDS)
         for _ in range(_RECHECKS):
-            if health.ok:
+            if _answers(health):
                 return
-            if self._closing.wait(_WATCH_SECONDS):
+            if closing.wait(_WATCH_SECONDS):
                 break
             health = check_health(url, _REACH_SECONDS)
-        if not health.ok:
+        if not _answers(health):
             raise ServerUnreachableError(
                 f"The Prefect server at PREFECT_API_URL={url} does not answer ({health.detail}). Start it or correct "
                 f"the URL; or unset PREFECT_API_URL and restart the kernel to use a local server. Then run job.retry()."
@@ -197,7 +215,12 @@ class Session:
                 continue
             health = check_health(self.api_url, _HEALTH_SECONDS)
             for run in running:
-                run.note_health("" if health.ok else health.detail)
+                run.note_health("" if _answers(health) else health.detail)
+
+
+def _answers(health: Health) -> bool:
+    # Asked without a key: a server that wants one is there all the same.
+    return health.ok or health.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 _session: Session | None = None

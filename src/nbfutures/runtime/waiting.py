@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import queue
 import threading
 import time
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -38,19 +40,25 @@ def as_completed(futures: Any, timeout: float | None = None) -> Iterator[Prefect
     from prefect.futures import as_completed as prefect_as_completed
 
     given = _futures_in(futures)
-    ended: queue.SimpleQueue[PrefectFuture[Any]] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[PrefectFuture[Any] | BaseException] = queue.SimpleQueue()
 
     def feed() -> None:
-        for future in prefect_as_completed(given):
-            ended.put(future)
+        try:
+            for future in prefect_as_completed(given):
+                ended.put(future)
+        except BaseException as error:
+            ended.put(error)
 
     threading.Thread(target=copy_context().run, args=(feed,), name="nbfutures as_completed", daemon=True).start()
     deadline = None if timeout is None else time.monotonic() + timeout
     for left in range(len(given), 0, -1):
         try:
-            yield ended.get(timeout=None if deadline is None else max(deadline - time.monotonic(), 0.0))
+            told = ended.get(timeout=None if deadline is None else max(deadline - time.monotonic(), 0.0))
         except queue.Empty:
             raise TimeoutError(f"{left} of {len(given)} futures did not end within {timeout:g} s.") from None
+        if isinstance(told, BaseException):
+            raise told
+        yield told
 
 
 def wait(futures: Any, timeout: float | None = None) -> DoneAndNotDoneFutures[Any]:
@@ -70,7 +78,8 @@ def wait(futures: Any, timeout: float | None = None) -> DoneAndNotDoneFutures[An
     try:
         for future in as_completed(list(pending), timeout):
             # Sets the state of Prefect's own futures, which `as_completed` does not.
-            future.wait()
+            with suppress(concurrent.futures.CancelledError):
+                future.wait()
             done.add(future)
     except TimeoutError:
         pass
@@ -79,6 +88,7 @@ def wait(futures: Any, timeout: float | None = None) -> DoneAndNotDoneFutures[An
 
 def _futures_in(futures: Any) -> list[PrefectFuture[Any]]:
     given = find_futures([futures])
-    if not given and futures:
+    held = futures if isinstance(futures, list | tuple | set) else [futures]
+    if not given and not all(hasattr(one, "__prefect_futures__") for one in held):
         raise MapArgumentsError("Give jobs or Prefect futures, alone or in a list.")
     return given

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.errors import MapArgumentsError, NbfuturesError
+from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
 from nbfutures.runtime.mapping import bind, find_futures
 from nbfutures.runtime.work import function_of, is_prefect_task, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nbfutures.model.item import Item
 
@@ -75,9 +75,20 @@ class FlowWork(_WatchedWork):
                 f"Write run(my_flow, ...), not run(my_flow(...))."
             )
         bind(function_of(target), args, kwargs)
+        self._is_function = function_of(target) is target
         self.target = target
         self.args = args
         self.kwargs = dict(kwargs)
+
+    def check_options(self, given: Iterable[str]) -> None:
+        """Raise `InvalidOptionError` for options that say how items run: a flow's items are up to the flow."""
+        taken = {"name", "tags", "wait_for", *(("workers", "runner") if self._is_function else ())}
+        refused = [name for name in given if name not in taken]
+        if refused:
+            raise InvalidOptionError(
+                f"A flow decides by itself how its tasks run, so that {', '.join(refused)} cannot be given. Set it "
+                f"in the flow: @flow(task_runner=ThreadPoolTaskRunner(max_workers=4)), @task(retries=2)."
+            )
 
 
 class TrackedWork(_WatchedWork):

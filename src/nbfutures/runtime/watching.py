@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from prefect import Flow, flow
@@ -14,8 +15,10 @@ from nbfutures.errors import ItemCancelledError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.item import Item
 from nbfutures.runtime.feed import Feed
-from nbfutures.runtime.flow_run import flow_settings
+from nbfutures.runtime.flow_run import flow_settings, wait_for_futures
+from nbfutures.runtime.names import flow_name, template_of
 from nbfutures.runtime.outcomes import Observed, outcome_of
+from nbfutures.runtime.runners import make_runner
 from nbfutures.runtime.task_window import observe
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run
 
 __all__ = ["WatchedFutures", "run_flow", "watch_futures"]
+
+_COUNT_SECONDS = 0.1
 
 
 class WatchedFutures:
@@ -47,6 +52,7 @@ class WatchedFutures:
         self._items = items
         self._futures: dict[int, tuple[PrefectFuture[Any], Observed]] = {}
         self._lock = threading.Lock()
+        self._counted = 0.0
 
     def add(self, future: PrefectFuture[Any], seen: Observed, arguments: Mapping[str, Any]) -> None:
         """Take in a future; it is told when it is done."""
@@ -57,11 +63,18 @@ class WatchedFutures:
             self._futures[index] = (future, seen)
             self._run.state.grow(1)
         self._feed.watch(future, lambda: self._on_done(index))
-        self._run.state.set_running(self.running())
+        self._count_running()
 
     def running(self) -> int:
         """Return how many are being worked on."""
         return sum(seen.started is not None and seen.ended is None for _, seen in list(self._futures.values()))
+
+    def _count_running(self) -> None:
+        # Looking at all of them for each of them would cost the square of their number.
+        now = time.monotonic()
+        if now - self._counted > _COUNT_SECONDS or not self._futures:
+            self._counted = now
+            self._run.state.set_running(self.running())
 
     def cancel_queued(self) -> None:
         """Take back what no worker has started, where the runner can."""
@@ -75,7 +88,7 @@ class WatchedFutures:
         state = self._run.state
         outcome = outcome_of(future, index, now=state.clock.now(), round_=state.round_of(index), observed=seen)
         del self._futures[index]
-        state.set_running(self.running())
+        self._count_running()
         self._run.settle([outcome])
 
 
@@ -103,25 +116,34 @@ def run_flow(
         items: Where the items are kept.
     """
     run.state.set_phase(JobPhase.RUNNING)
-    made: Flow[Any, Any] = (
-        target if isinstance(target, Flow) else flow(name=run.name, validate_parameters=False)(target)
-    )
+    wait_for_futures(run, run.options.wait_for)
+    if run.state.is_done or run.stopped.is_set():
+        run.state.set_open_ended(is_open=False)
+        return
+    made: Flow[Any, Any] = target if isinstance(target, Flow) else _flow_of(target, run)
     try:
         with Feed(run.name) as feed:
             watched = WatchedFutures(run, feed, items)
             run.on_cancel(watched.cancel_queued)
             named = made.with_options(
                 task_runner=_WatchingRunner(made.task_runner, run, watched),
-                flow_run_name=made.flow_run_name or run.name,
+                flow_run_name=made.flow_run_name or template_of(run.name),
                 on_running=[*made.on_running_hooks, _note_flow_run(run)],
             )
             with flow_settings(run):
                 called = named(*args, **kwargs)
                 run.result = asyncio.run(called) if inspect.iscoroutine(called) else called
     except BaseException as error:
-        run.fail(error)
+        run.fail(ItemCancelledError("The flow was cancelled.") if run.stopped.is_set() else error)
     finally:
         run.state.set_open_ended(is_open=False)
+
+
+def _flow_of(fn: Callable[..., Any], run: Run) -> Flow[Any, Any]:
+    # A bounded pool in which tasks may wait for tasks: Prefect's default starts a thread for every task.
+    runner = make_runner("threads", run.workers, run.workers)
+    made: Flow[Any, Any] = flow(name=flow_name(run.name), validate_parameters=False, task_runner=runner)(fn)
+    return made
 
 
 def _note_flow_run(run: Run) -> Any:

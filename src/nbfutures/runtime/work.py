@@ -107,7 +107,7 @@ class CallWork:
         if (is_prefect_task(fn), is_async_function(function_of(fn))) != (self.is_task, self.is_async):
             raise MapArgumentsError(
                 f"{_kind(fn)} cannot take the place of {_kind(self.target)} in a job. Give the same kind of function, "
-                f"or start a new job: nbf.map(fn, job.failed['input'])."
+                f"or start a new job with the inputs: [job.failure(i).input for i in job.failed.index]."
             )
         table = self.table
         if table is None:
