@@ -67,16 +67,21 @@ def server(user):
     return session
 
 
-@pytest.fixture
-def start_kernel(server):
-    """Start another kernel of the same user; it has to find the server by itself, or is told of another."""
-    environment = {
+@pytest.fixture(scope="session")
+def kernel_environment(server):
+    """The environment of another kernel of the same user: it has to find the server by itself."""
+    return {
         name: value for name, value in os.environ.items() if name == "PREFECT_HOME" or not name.startswith("PREFECT_")
     }
+
+
+@pytest.fixture
+def start_kernel(kernel_environment):
+    """Start another kernel of the same user; it has to find the server by itself, or is told of another."""
     kernels = []
 
     def start(code, **more):
-        kernels.append(Kernel(code, {**environment, **more}))
+        kernels.append(Kernel(code, {**kernel_environment, **more}))
         return kernels[-1]
 
     yield start
