@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from benchmarks.measure import Contender, ContenderError, measure_here
 from benchmarks.server import hold_server, kept_server
 
 __all__ = ["main"]
+
+_BEGAN = time.monotonic()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,7 +95,7 @@ def _conditions() -> dict[str, str]:
 
 
 def _tell(line: str) -> None:
-    print(f"# {line}", file=sys.stderr, flush=True)
+    print(f"# {time.monotonic() - _BEGAN:4.0f} s  {line}", file=sys.stderr, flush=True)
 
 
 def _positive(text: str) -> int:

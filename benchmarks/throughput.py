@@ -129,7 +129,7 @@ def plan(*, size: str, repeats: int | None = None) -> list[Section]:
                 Contender("two bare threads", "bare_threads", "nap", naps),
                 Contender("bare Prefect", "prefect_map", "nap", bare_naps),
             ),
-            (_RATE, _NOMINAL_SHARE, _SLEPT_SHARE, _SLEPT),
+            (_RATE, _NOMINAL_SHARE, _SLEPT_SHARE, _RUNNING_SHARE, _SLEPT),
             (Target(NBFUTURES, _NOMINAL_SHARE.title, 0.85),),
             rounds,
         ),
@@ -244,6 +244,14 @@ _NOMINAL_SHARE = Column(
     "%",
 )
 _SLEPT_SHARE = Column("by time slept", lambda one: [one.figures["slept"] / (WORKERS * one.figures["seconds"])], "%")
+_RUNNING_SHARE = Column(
+    "while items run",
+    # From the start of the first item to the end of the last, where a contender knows them.
+    lambda one: [
+        one.contender.items * NAP_SECONDS / (WORKERS * one.figures.get("busy_seconds", one.figures["seconds"]))
+    ],
+    "%",
+)
 _SLEPT = Column("slept an item", lambda one: [one.figures["slept"] / one.contender.items], "s")
 _SECONDS = Column("seconds", _seconds, "s")
 _BYTES = Column("bytes an item", lambda one: [one.figures["bytes"]], "B")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,17 +13,20 @@ ROOT = Path(__file__).resolve().parent.parent
 TITLES = ["No-op items", "1 ms", "one item in a task run", "first item", "%load_ext", "until nbf.map returns", "memory"]
 
 
+def benchmarks(*arguments, environment=None):
+    """Run `python -m benchmarks` to its end."""
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=170, check=False)
+
+
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """What a run of next to nothing prints, and writes as JSON."""
+def smoke(tmp_path_factory, kernel_environment):
+    """What a run of next to nothing prints, and writes as JSON; it finds the server of all tests."""
     pytest.importorskip("joblib", reason="the benchmarks compare with it: pip install nbfutures[bench]")
     pytest.importorskip("tqdm", reason="the benchmarks compare with it: pip install nbfutures[bench]")
-    directory = tmp_path_factory.mktemp("benchmarks")
-    file = directory / "result.json"
-    # Where other tests had a server before, it need not make its database anew.
-    home = os.environ.get("NBFUTURES_HOME", str(directory / "home"))
-    command = [sys.executable, "-m", "benchmarks", "throughput", "--smoke", "--home", home, "--json", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    file = tmp_path_factory.mktemp("benchmarks") / "result.json"
+    home = kernel_environment["NBFUTURES_HOME"]
+    done = benchmarks("throughput", "--smoke", "--home", home, "--json", str(file), environment=kernel_environment)
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(file.read_text(encoding="utf-8"))
 
@@ -56,19 +58,12 @@ def test_every_target_is_printed_as_met_or_not(smoke):
 
 
 def test_a_contender_in_a_fresh_process_prints_its_figures_as_json():
-    command = [sys.executable, "-m", "benchmarks", "contender", "thread_pool", "noop", "10"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = benchmarks("contender", "thread_pool", "noop", "10")
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["seconds"] > 0
 
 
 def test_an_unknown_subcommand_is_a_usage_error():
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "nonsense"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = benchmarks("nonsense")
     assert done.returncode == 2
     assert "invalid choice" in done.stderr

@@ -13,7 +13,7 @@ __all__ = ["measure"]
 
 
 def measure(workload: str, items: int) -> dict[str, Any]:
-    """Map a function, or a Prefect task for the workload "task"; `busy_seconds` are those between two ends of items."""
+    """Map a function, or a Prefect task for the workload "task"; `busy_seconds` are those in which items ran."""
     warm_session()
     if workload == "task":
         from prefect import task

@@ -204,8 +204,19 @@ def test_a_callback_is_called_once_whenever_it_was_added(gate):
     eventually(lambda: len(called) == 6)
     assert sorted(one.index for one in called) == [0, 0, 1, 1, 2, 2]
     assert all(one is job[one.index] for one in called)
-    job.retry()
-    assert len(called) == 6
+
+
+def test_a_callback_is_not_called_again_by_a_retry():
+    called = []
+    job = nbf.map(lambda x: 1 / x, [0])
+    job[0].add_done_callback(called.append)
+    assert job.wait(60)
+    eventually(lambda: len(called) == 1)
+    assert job.retry(lambda x: x).result(60) == [0]
+    done = []
+    job[0].add_done_callback(done.append)
+    assert done == [job[0]]
+    assert called == done
 
 
 def test_callbacks_that_are_added_while_items_end_are_each_called_once():

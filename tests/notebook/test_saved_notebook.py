@@ -9,6 +9,8 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
+from nbfutures.runtime.server import lease_server
+
 CELLS = {
     "load": "%load_ext nbfutures\nimport nbfutures as nbf",
     "define": (
@@ -140,8 +142,9 @@ def test_a_wrong_option_is_one_line_that_names_the_right_one(saved):
     assert len(said.splitlines()) == 1
 
 
-def test_no_secret_is_saved(saved, server):
-    secret = server.lease.address.auth.partition(":")[2]
+def test_no_secret_is_saved(saved):
+    with lease_server() as lease:
+        secret = lease.address.auth.partition(":")[2]
     assert secret not in saved["page"]
 
 

@@ -151,7 +151,10 @@ class Dispatcher:
                 if not self.run.is_halted:
                     window.refill()
                 window.sweep()
-                self._cancel_waiting()
+                if self.run.stopped.is_set():
+                    # The cancel may have come while the window was being refilled.
+                    self._cancel_waiting()
+                    window.cancel_queued()
                 # Another cell may have redirected the streams meanwhile.
                 capture.renew()
                 state.set_running(window.running())

@@ -50,6 +50,8 @@ class TaskWindow:
         self._work = work
         self._size = size
         self._in_flight: dict[int, tuple[PrefectFuture[Any], Observed]] = {}
+        self._submitting = threading.Lock()
+        """Held to submit one item, so that a cancel sees it either before or in flight."""
         self._prepared = _Prepared(work.target, dispatcher.run.options)
 
     @property
@@ -84,7 +86,9 @@ class TaskWindow:
 
     def cancel_queued(self) -> None:
         """Take back what no worker has started."""
-        for future, _ in list(self._in_flight.values()):
+        with self._submitting:
+            in_flight = list(self._in_flight.values())
+        for future, _ in in_flight:
             wrapped = getattr(future, "wrapped_future", None)
             if wrapped is not None:
                 wrapped.cancel()
@@ -94,8 +98,14 @@ class TaskWindow:
         if self._prepared.target is not self._work.target:
             self._prepared = _Prepared(self._work.target, self._run.options)
         made = observe(self._prepared.task, seen, self._run.state.clock.now)
-        future = self._runner.submit(made, self._prepared.parameters(self._work.parameters(index)))
-        self._in_flight[index] = (future, seen)
+        parameters = self._prepared.parameters(self._work.parameters(index))
+        with self._submitting:
+            if self._run.stopped.is_set():
+                # The cancel came between taking the item and here: it goes back, and is cancelled with the others.
+                self._dispatcher.queue.put([index])
+                return
+            future = self._runner.submit(made, parameters)
+            self._in_flight[index] = (future, seen)
         self._feed.watch(future, lambda: self._on_done(index, future, seen))
 
     def _on_done(self, index: int, future: PrefectFuture[Any], seen: Observed) -> None:
