@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["Job"]
 
 
+_HOW = {
+    OutcomeKind.COMPLETED: "completed",
+    OutcomeKind.FAILED: "failed",
+    OutcomeKind.CANCELLED: "was cancelled",
+    OutcomeKind.SKIPPED: "was skipped",
+}
+
+
 class Job:
     """An ordered set of calls that run in the background. Made by `map`, `submit`, `run` and `track`.
 
@@ -258,10 +266,11 @@ class Job:
         at = range(len(self))[index]
         outcome = self._run.state.outcome(at)
         if outcome is None or outcome.error is None or outcome.kind is not OutcomeKind.FAILED:
-            how = "has not ended" if outcome is None else outcome.kind.value
+            how = _HOW[outcome.kind] if outcome is not None else "has not ended"
+            why = f" {outcome.error}" if outcome is not None and outcome.error is not None else ""
             known = self.failed.index.tolist()[:5]
             told = f" Failed: {', '.join(map(str, known))}." if known else ""
-            raise NbfuturesError(f"Item {at} did not fail: it {how}.{told}")
+            raise NbfuturesError(f"Item {at} did not fail: it {how}.{why}{told}")
         outcome.error.with_traceback(outcome.traceback)
         return Failure.of(outcome, self._run.item(at), functools.partial(self._run.work.call_again, at))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import io
 import sys
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbfutures.errors import MapArgumentsError
 from nbfutures.model.item import Item
+from nbfutures.model.options import JobOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["CallTable", "bind", "find_futures", "map_calls", "pending_lengths", "single_call"]
 
 _PLAIN_TYPES = frozenset({int, float, complex, str, bytes, bool, type(None), range})
+_OPTIONS = frozenset(field.name for field in dataclasses.fields(JobOptions))
 _SHORT = 40  # characters of an argument in an error
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -134,9 +137,13 @@ def bind(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any
     try:
         bound = dict(signature.bind(*args, **kwargs).arguments)
     except TypeError as error:
-        raise MapArgumentsError(
-            f"{_name(fn)}{signature} cannot be called like that: {error}. Give one argument for each parameter."
-        ) from None
+        meant = [name for name in kwargs if name in _OPTIONS and name not in signature.parameters]
+        advice = (
+            f"To set how it runs: nbf.options({', '.join(f'{name}=...' for name in meant)}).map(...)."
+            if meant
+            else "Give one argument for each parameter."
+        )
+        raise MapArgumentsError(f"{_name(fn)}{signature} cannot be called like that: {error}. {advice}") from None
     for parameter in signature.parameters.values():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD and parameter.name in bound:
             bound.update(bound.pop(parameter.name))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import importlib
+import sys
 import threading
 import time
 from contextvars import copy_context
@@ -45,6 +47,7 @@ class Session:
         self._starter: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
         self._drained = False
+        self._warns = False
         self._closing = threading.Event()
 
     def start(self) -> None:
@@ -82,6 +85,9 @@ class Session:
         """Add a job to the list, and watch Prefect's health while it runs."""
         if run not in self.jobs:
             self.jobs.append(run)
+            if not self._warns:
+                self._warns = True
+                getattr(threading, "_register_atexit", atexit.register)(self._warn_of_unfinished)
             # The list keeps their results alive; who holds an older job keeps it all the same.
             over = len(self.jobs) - _JOBS_KEPT
             for old in [job for job in self.jobs if job.state.is_done][: max(over, 0)]:
@@ -105,12 +111,26 @@ class Session:
             return
         self._drained = True
         running = [run for run in self.jobs if run.thread is not None and run.thread.is_alive()]
+        if not hasattr(builtins, "__IPYTHON__"):
+            # A script ends when its work does, as with `concurrent.futures`.
+            for run in running:
+                if run.thread is not None:
+                    run.thread.join()
+            return
         for run in running:
             run.cancel("Cancelled since the kernel ended.")
         deadline = time.monotonic() + _DRAIN_SECONDS
         for run in running:
             if run.thread is not None:
                 run.thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def _warn_of_unfinished(self) -> None:
+        # Prefect cannot be started any more once the interpreter ends: a job that waited for it has not run.
+        for run in self.jobs:
+            if not run.state.is_done and not hasattr(builtins, "__IPYTHON__"):
+                sys.stderr.write(
+                    f"nbfutures: the script ended before {run.name!r} had run. Wait for it at the end: job.wait().\n"
+                )
 
     def close(self) -> None:
         """Cancel what runs, let go of the server and give back the settings."""

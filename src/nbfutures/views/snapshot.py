@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["CountsDescription", "JobDescription", "JobWords", "describe"]
 
 _TITLE_LIMIT = 80
+_LEAST_SPEED_UP = 1.05
+"""Below this, for items of microseconds, the quotient says nothing about the workers."""
 
 
 class CountsDescription(TypedDict):
@@ -157,7 +159,7 @@ def _count_words(counts: Counts) -> str:
 
 
 def _speed_up_words(speed_up: float | None, workers: int) -> str:
-    if speed_up is None or workers == 1:
+    if speed_up is None or workers == 1 or speed_up < _LEAST_SPEED_UP:
         return ""
     return f"speed-up {speed_up:.1f} with {count_words(workers, 'worker')}"
 

@@ -42,7 +42,8 @@ def _going_on(job: JobDescription) -> str:
     if job["phase"] == "starting" and counts["settled"] == 0:
         parts = [job["state"], count_words(counts["total"], "item") if counts["total"] else ""]
     else:
-        parts = ["" if job["phase"] == "running" else job["state"], words["counts"], words["left"]]
+        is_told = job["phase"] == "running" and words["counts"]
+        parts = ["" if is_told else job["state"], words["counts"], words["left"]]
     return _sentence(parts, [words["workers"], words["rate"]])
 
 
