@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import warnings
 
 import pytest
 from prefect import task
@@ -49,6 +51,20 @@ def test_cancel_takes_back_task_runs_that_no_worker_has_begun(gate):
     gate.open()
     assert job.wait(60)
     assert sorted(gate.came) == [0, 1]
+
+
+def test_async_tasks_that_are_taken_back_leave_no_warning_in_the_notebook(gate, join):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        job = nbf.options(workers=1, in_flight=10).map(task(gate.pass_async), range(10))
+        gate.wait_for(1)
+        job.cancel()
+        gate.open()
+        assert job.wait(60)
+        join()
+        gc.collect()
+    assert job.counts.cancelled == 9
+    assert [str(one.message) for one in seen if "never awaited" in str(one.message)] == []
 
 
 def test_a_job_that_is_cancelled_before_it_starts_calls_nothing(gate):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.utilities.callables import collapse_variadic_parameters, get_parameter_defaults
 
 from nbfutures.runtime import capture
+from nbfutures.runtime.cancelling import take_back
 from nbfutures.runtime.outcomes import Observed, outcome_of
 
 if TYPE_CHECKING:
@@ -88,10 +89,7 @@ class TaskWindow:
         """Take back what no worker has started."""
         with self._submitting:
             in_flight = list(self._in_flight.values())
-        for future, _ in in_flight:
-            wrapped = getattr(future, "wrapped_future", None)
-            if wrapped is not None:
-                wrapped.cancel()
+        take_back(future for future, _ in in_flight)
 
     def _submit(self, index: int) -> None:
         seen = Observed(queued=self._run.queued)

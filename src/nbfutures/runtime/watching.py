@@ -14,6 +14,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.item import Item
+from nbfutures.runtime.cancelling import take_back
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.flow_run import flow_settings, wait_for_futures
 from nbfutures.runtime.names import flow_name, template_of
@@ -78,10 +79,7 @@ class WatchedFutures:
 
     def cancel_queued(self) -> None:
         """Take back what no worker has started, where the runner can."""
-        for future, _ in list(self._futures.values()):
-            wrapped = getattr(future, "wrapped_future", None)
-            if wrapped is not None:
-                wrapped.cancel()
+        take_back(future for future, _ in list(self._futures.values()))
 
     def _on_done(self, index: int) -> None:
         future, seen = self._futures[index]
