@@ -8,6 +8,9 @@ import sys
 import threading
 import time
 
+# What IPython does: a kernel that ends cancels its jobs, while a script waits for them.
+_AS_IPYTHON = "import builtins; builtins.__IPYTHON__ = True\n"
+
 
 class Kernel:
     """Runs code in a process of its own; what it prints is read line by line.
@@ -19,7 +22,7 @@ class Kernel:
 
     def __init__(self, code, environment):
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", _AS_IPYTHON + code],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
