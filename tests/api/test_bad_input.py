@@ -59,47 +59,11 @@ class Shy:
     __str__ = __repr__
 
 
-@pytest.mark.kinds("function", "task")
-def test_an_item_without_a_repr_is_shown_all_the_same(kind):
-    def work(x):
-        if x.n:
-            raise ValueError("bad")
-        return x
-
-    first, second = Shy(), Shy()
-    first.n, second.n = 0, 1
-    job = nbf.map(kind(work), [first, second])
-    assert job.wait(60)
-    table = job.frame()
-    assert "Shy" in table.loc[0, "input"]
-    assert table.loc[0, "value"] is first
-    assert "Shy" in job.errors().loc[0, "example"]
-    assert "1 of 2 failed" in repr(job)
-    assert "Shy" in repr(job.failure(1))
-    repr(job[0])
-
-
 class Unprintable(Exception):
     def __str__(self):
         raise RuntimeError("no text")
 
     __repr__ = __str__
-
-
-@pytest.mark.kinds("function", "task")
-def test_an_error_without_a_text_is_shown_all_the_same(kind):
-    def work(x):
-        raise Unprintable
-
-    job = nbf.map(kind(work), [1])
-    assert job.wait(60)
-    assert isinstance(job[0].exception(), Unprintable)
-    assert job[0].state.is_failed()
-    assert job.frame().loc[0, "error"] == "Unprintable"
-    assert job.errors().loc[0, "error"] == "Unprintable"
-    assert "Unprintable" in repr(job)
-    with pytest.raises(Unprintable):
-        job.result()
 
 
 class Locked(Exception):
@@ -110,15 +74,73 @@ class Locked(Exception):
         self.lock = threading.Lock()
 
 
-@pytest.mark.kinds("function", "task")
-def test_an_error_that_cannot_be_pickled_arrives_as_it_is(kind):
-    def work(x):
-        raise Locked(x, x)
+class Odd:
+    __hash__ = None
 
-    job = nbf.map(kind(work), [1])
+    def __eq__(self, other):
+        raise RuntimeError("no comparison")
+
+    def __reduce__(self):
+        raise RuntimeError("no pickle")
+
+
+INPUTS = [Shy(), Shy(), "unprintable", "locked", "odd", "generator"]
+GOOD_SHY, BAD_SHY, UNPRINTABLE, LOCKED, ODD, GENERATOR = range(len(INPUTS))
+
+
+def behave_oddly(x):
+    if x is INPUTS[BAD_SHY]:
+        raise ValueError("bad")
+    if x == "unprintable":
+        raise Unprintable
+    if x == "locked":
+        raise Locked(1, 2)
+    return {"odd": Odd(), "generator": (y for y in range(3))}[x] if isinstance(x, str) else x
+
+
+@pytest.fixture(scope="module", params=[behave_oddly, task(behave_oddly)], ids=["function", "task"])
+def odd(request, server):
+    """A job with a bit of everything."""
+    job = nbf.map(request.param, INPUTS)
+    assert job.wait(60)
+    return job
+
+
+def test_an_item_without_a_repr_is_shown_all_the_same(odd):
+    table = odd.frame()
+    assert "Shy" in table.loc[GOOD_SHY, "input"]
+    assert table.loc[GOOD_SHY, "value"] is INPUTS[GOOD_SHY]
+    examples = odd.errors().set_index("error")["example"]
+    assert "Shy" in examples["ValueError"]
+    assert "3 of 6 failed" in repr(odd)
+    assert "Shy" in repr(odd.failure(BAD_SHY))
+    assert "completed" in repr(odd[GOOD_SHY])
+
+
+def test_an_error_without_a_text_is_shown_all_the_same(odd):
+    assert isinstance(odd[UNPRINTABLE].exception(), Unprintable)
+    assert odd[UNPRINTABLE].state.is_failed()
+    assert odd.frame().loc[UNPRINTABLE, "error"] == "Unprintable"
+    assert "Unprintable" in odd.errors()["error"].tolist()
+    assert "Unprintable" in repr(odd)
+    assert "Unprintable" in repr(odd.failure(UNPRINTABLE))
+    with pytest.raises(Unprintable):
+        odd[UNPRINTABLE].result()
+
+
+def test_an_error_that_cannot_be_pickled_arrives_as_it_is(odd):
     with pytest.raises(Locked) as told:
-        job.result(60)
+        odd[LOCKED].result()
     assert told.value.lock is not None
+
+
+def test_a_value_that_cannot_be_pickled_or_compared_arrives_as_it_is(odd):
+    assert type(odd[ODD].result()) is Odd
+    assert type(odd.frame().loc[ODD, "value"]) is Odd
+
+
+def test_a_generator_is_a_value(odd):
+    assert list(odd[GENERATOR].result()) == [0, 1, 2]
 
 
 def test_an_item_that_tries_to_end_everything_has_failed_and_the_others_go_on(kind):
@@ -133,28 +155,6 @@ def test_an_item_that_tries_to_end_everything_has_failed_and_the_others_go_on(ki
     assert job.failed["error"].tolist() == ["KeyboardInterrupt", "SystemExit", "GeneratorExit"]
     assert [type(job[index].exception()) for index in (1, 3, 4)] == [KeyboardInterrupt, SystemExit, GeneratorExit]
     assert all(job[index].state.is_failed() for index in (1, 3, 4))
-
-
-@pytest.mark.kinds("function", "task")
-def test_an_item_that_returns_what_cannot_be_pickled_or_compared_gives_it(kind):
-    class Odd:
-        def __eq__(self, other):
-            raise RuntimeError("no comparison")
-
-        __hash__ = None
-
-        def __reduce__(self):
-            raise RuntimeError("no pickle")
-
-    job = nbf.map(kind(lambda x: Odd()), range(2))
-    assert all(type(value).__name__ == "Odd" for value in job.result(60))
-    assert len(job.frame()) == 2
-
-
-@pytest.mark.kinds("function", "task")
-def test_an_item_that_returns_a_generator_gives_it(kind):
-    job = nbf.map(kind(lambda x: (y for y in range(x))), [3])
-    assert list(job.result(60)[0]) == [0, 1, 2]
 
 
 def test_an_item_that_did_not_fail_has_no_failure():

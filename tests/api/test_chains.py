@@ -22,6 +22,22 @@ def same(x):
     return x
 
 
+@pytest.fixture(scope="module")
+def values(server):
+    """A job with the values 1, 2 and 3."""
+    job = nbf.map(same, [1, 2, 3])
+    assert job.wait(60)
+    return job
+
+
+@pytest.fixture(scope="module")
+def inverted(server):
+    """A job with a value, a failure and a value."""
+    job = nbf.map(invert, [1, 0, 2])
+    assert job.wait(60)
+    return job
+
+
 def kinds_of(job):
     return [one.kind.value for one in job.outcomes()]
 
@@ -39,21 +55,18 @@ def test_an_item_starts_as_soon_as_the_one_that_it_depends_on_has_ended(kind, ga
 
 
 @pytest.mark.kinds("function", "task")
-def test_a_job_its_futures_and_its_slices_are_mapped_alike(kind):
-    first = nbf.map(same, [1, 2, 3])
-    chained = [nbf.map(kind(double), one) for one in (first, list(first), tuple(first), first[:3])]
-    assert [job.result(60) for job in chained] == [[2, 4, 6]] * 4
+def test_a_job_its_futures_its_slices_and_plain_values_are_mapped_alike(kind):
+    def together(a, b, c, d, e):
+        return [a, b, c, d, e]
 
-
-def test_a_job_may_be_mapped_beside_plain_values():
-    first = nbf.map(same, [1, 2, 3])
-    assert nbf.map(lambda x, y, z: (x, y, z), first, [4, 5, 6], z=first).result(60) == [(1, 4, 1), (2, 5, 2), (3, 6, 3)]
+    values = nbf.map(same, [1, 2, 3])
+    job = nbf.map(kind(together), values, list(values), tuple(values), [7, 8, 9], e=values[:3])
+    assert job.result(60) == [[1, 1, 1, 7, 1], [2, 2, 2, 8, 2], [3, 3, 3, 9, 3]]
 
 
 @pytest.mark.kinds("function", "async function", "task")
-def test_what_depends_on_a_failure_is_skipped_and_the_rest_runs(kind):
-    first = nbf.map(invert, [1, 0, 2])
-    second = nbf.map(kind(double), first)
+def test_what_depends_on_a_failure_is_skipped_and_the_rest_runs(kind, inverted):
+    second = nbf.map(kind(double), inverted)
     assert second.wait(60)
     assert kinds_of(second) == ["completed", "skipped", "completed"]
     assert second.values() == [2.0, None, 1.0]
@@ -63,32 +76,31 @@ def test_what_depends_on_a_failure_is_skipped_and_the_rest_runs(kind):
     assert second[1].outcome.started is None
 
 
-@pytest.mark.kinds("function", "task")
-def test_what_was_skipped_runs_after_its_cause_was_mended(kind):
+def test_what_was_skipped_runs_after_its_cause_was_mended():
     first = nbf.map(invert, [1, 0])
-    second = nbf.map(kind(double), first)
+    second = nbf.map(task(double), first)
     assert second.wait(60)
     first.retry(lambda x: x)
     assert second.retry().result(60) == [2.0, 0]
 
 
-def test_a_chain_of_three_passes_values_and_skips_on():
-    first = nbf.map(invert, [1, 0])
-    third = nbf.map(double, nbf.map(double, first))
+def test_a_chain_of_three_passes_values_and_skips_on(inverted):
+    third = nbf.map(double, nbf.map(double, inverted))
     assert third.wait(60)
-    assert kinds_of(third) == ["completed", "skipped"]
-    assert third.values() == [4.0, None]
+    assert kinds_of(third) == ["completed", "skipped", "completed"]
+    assert third.values() == [4.0, None, 2.0]
 
 
 @pytest.mark.kinds("function", "task")
-def test_a_failure_that_is_allowed_arrives_as_the_error(kind):
-    first = nbf.map(invert, [1, 0])
-    second = nbf.map(kind(same), nbf.allow_failure(list(first)))
-    one, error = second.result(60)
-    assert one == 1.0
-    assert isinstance(error, ZeroDivisionError)
-    third = nbf.map(kind(same), [nbf.allow_failure(first[1])])
-    assert isinstance(third.result(60)[0], ZeroDivisionError)
+def test_a_failure_that_is_allowed_arrives_as_the_error(kind, inverted):
+    def both(x, y):
+        return x, y
+
+    one_by_one = [nbf.allow_failure(future) for future in inverted]
+    job = nbf.map(kind(both), nbf.allow_failure(list(inverted)), one_by_one)
+    first, second, third = job.result(60)
+    assert (first, third) == ((1.0, 1.0), (0.5, 0.5))
+    assert [type(error) for error in second] == [ZeroDivisionError] * 2
 
 
 def test_what_was_cancelled_upstream_is_skipped_downstream(gate):
@@ -102,17 +114,11 @@ def test_what_was_cancelled_upstream_is_skipped_downstream(gate):
 
 
 @pytest.mark.kinds("function", "task")
-def test_an_unmapped_job_is_a_list_of_its_values_for_every_item(kind):
-    first = nbf.map(same, [1, 2])
-    second = nbf.map(kind(lambda x, xs: (x, xs)), [7, 8], nbf.unmapped(first))
-    assert second.result(60) == [(7, [1, 2]), (8, [1, 2])]
-
-
-@pytest.mark.kinds("function", "task")
-def test_a_single_call_stands_for_its_value(kind):
+def test_an_unmapped_job_is_its_values_for_every_item_and_a_single_call_its_value(kind, values):
     base = nbf.submit(double, 5)
+    job = nbf.map(kind(lambda x, xs, y: (x, xs, y)), [7, 8], nbf.unmapped(values), nbf.unmapped(base))
+    assert job.result(60) == [(7, [1, 2, 3], 10), (8, [1, 2, 3], 10)]
     assert nbf.submit(kind(double), base).result(60) == 20
-    assert nbf.map(kind(lambda x, y: x + y), [1, 2], nbf.unmapped(base)).result(60) == [11, 12]
 
 
 @pytest.mark.kinds("function", "task")
@@ -130,21 +136,13 @@ def test_the_value_of_a_single_call_is_mapped_over(kind, gate):
 
 
 @pytest.mark.kinds("function", "task")
-def test_futures_inside_of_containers_are_found(kind):
-    first = nbf.map(same, [1, 2])
-    job = nbf.map(kind(same), [{"a": first[0], "b": [first[1]]}, {"a": (first[1], 5)}])
-    assert job.result(60) == [{"a": 1, "b": [2]}, {"a": (2, 5)}]
-    assert nbf.submit(kind(same), {"all": list(first)}).result(60) == {"all": [1, 2]}
+def test_futures_inside_of_containers_are_found(kind, values):
+    job = nbf.map(kind(same), [{"a": values[0], "b": [values[1]]}, {"a": (values[1], 5)}, {"all": list(values)}])
+    assert job.result(60) == [{"a": 1, "b": [2]}, {"a": (2, 5)}, {"all": [1, 2, 3]}]
 
 
-def test_a_quoted_future_is_passed_as_it_is():
-    first = nbf.submit(double, 1)
-    assert nbf.submit(lambda x: type(x).__name__, nbf.quote(first[0])).result(60) == "ItemFuture"
-
-
-def test_a_task_of_prefect_that_maps_over_a_job_gets_its_values():
-    first = nbf.map(same, [1, 2])
-    assert nbf.map(task(double), first).result(60) == [2, 4]
+def test_a_quoted_future_is_passed_as_it_is(values):
+    assert nbf.submit(lambda x: type(x).__name__, nbf.quote(values[0])).result(60) == "ItemFuture"
 
 
 # --- wait_for -------------------------------------------------------------------------------------------------------
@@ -156,17 +154,16 @@ def test_nothing_starts_before_what_it_is_to_wait_for_is_done(gate):
     after = nbf.options(wait_for=before).map(started.append, range(3))
     gate.wait_for(2)
     eventually(lambda: "waiting" in after.snapshot.note)
-    assert holds_for(lambda: not started, 0.3)
+    assert holds_for(lambda: not started, 0.15)
     gate.open()
     assert after.wait(60)
     assert started == [0, 1, 2]
 
 
 @pytest.mark.parametrize("pick", [lambda job: job, lambda job: job[1], list], ids=["job", "future", "list"])
-def test_if_what_it_is_to_wait_for_fails_all_is_skipped(pick):
-    before = nbf.map(invert, [1, 0])
+def test_if_what_it_is_to_wait_for_failed_all_is_skipped(pick, inverted):
     started = []
-    after = nbf.options(wait_for=pick(before)).map(started.append, range(3))
+    after = nbf.options(wait_for=pick(inverted)).map(started.append, range(3))
     assert after.wait(60)
     assert kinds_of(after) == ["skipped"] * 3
     assert "wait_for" in str(after[0].exception())

