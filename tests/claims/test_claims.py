@@ -230,9 +230,11 @@ def test_13_a_parent_that_maps_children_on_a_small_pool_ends(workers):
 
 
 SCRIPT = """
-import time
+import builtins, time
 import nbfutures as nbf
 from prefect import task
+
+del builtins.__IPYTHON__  # a script, no notebook
 
 def square(x):
     time.sleep(0.02)
@@ -245,10 +247,9 @@ print(*[job._run.flow_run_id for job in jobs], flush=True)
 """
 
 NOTEBOOK = """
-import builtins, sys, time
+import sys, time
 import nbfutures as nbf
 
-builtins.__IPYTHON__ = True  # as IPython says it
 job = nbf.options(workers=2).map(lambda x: time.sleep(0.2), range(1000))
 while not job.counts.completed:
     time.sleep(0.01)
