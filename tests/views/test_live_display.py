@@ -63,9 +63,46 @@ def ticker():
     return ByHand()
 
 
+class Widget:
+    """A widget that no browser draws, until the test says so."""
+
+    def __init__(self):
+        self.views = None
+        self.on_request = None
+        self.refreshed = 0
+        self.closed = 0
+        self.is_told = True
+
+    def bundle(self):
+        return {"application/widget": f"widget {self.closed}", "text/plain": "never seen"}, {"meta": 1}
+
+    def refresh(self):
+        self.refreshed += 1
+        return self.is_told
+
+    def close(self):
+        self.closed += 1
+
+
+class Clock:
+    """A second has gone by whenever it is asked."""
+
+    def __init__(self):
+        self.time = 0.0
+
+    def __call__(self):
+        self.time += 1.0
+        return self.time
+
+
 @pytest.fixture
-def live(work, ticker):
-    return LiveDisplay(work.bundle, lambda: work.is_final, ticker)
+def widget():
+    return Widget()
+
+
+@pytest.fixture
+def live(work, widget, ticker):
+    return LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, Clock())
 
 
 @pytest.fixture
@@ -77,7 +114,7 @@ def sent(monkeypatch):
     monkeypatch.setattr(
         display,
         "_send",
-        lambda bundle, display_id, *, is_update=False: messages.append((bundle["text/plain"], display_id, is_update)),
+        lambda data, _, display_id, *, is_update=False: messages.append((data["text/plain"], display_id, is_update)),
     )
     return messages
 
@@ -134,7 +171,7 @@ def test_an_end_that_comes_while_the_bundle_is_made_is_shown_by_one_more_refresh
             work.end()
         return made
 
-    live = LiveDisplay(bundle, lambda: work.is_final, ticker)
+    live = LiveDisplay(bundle, lambda: work.is_final, Widget(), ticker, Clock())
     live.show()
     work.text = "1 of 2"
     ticker.tick()
@@ -216,7 +253,7 @@ def test_the_end_of_a_cell_sends_a_final_state_even_if_the_ticker_has(live, work
 def test_however_many_displays_there_are_one_hook_is_put_into_ipython(live, work, ticker, sent, events):
     live.show()
     live.show()
-    LiveDisplay(work.bundle, lambda: work.is_final, ticker).show()
+    LiveDisplay(work.bundle, lambda: work.is_final, Widget(), ticker).show()
     assert len(events.hooks) == 1
 
 
@@ -259,13 +296,118 @@ def test_without_ipython_nothing_happens(live, ticker, sent, monkeypatch):
     assert ticker.refreshes == []
 
 
+# --- with a widget ---------------------------------------------------------------------------------------------------
+
+
+def test_the_widget_stands_beside_text_and_html_in_one_output(live, monkeypatch):
+    messages = []
+    monkeypatch.setattr(display, "_shell", lambda: types.SimpleNamespace(kernel=object()))
+    monkeypatch.setattr(display, "_send", lambda *args, **more: messages.append(args))
+    live.show()
+    data, metadata, _ = messages[0]
+    assert data == {"application/widget": "widget 0", "text/plain": "0 of 2", "text/html": "<b>0 of 2</b>"}
+    assert metadata == {"meta": 1}
+
+
+def test_while_a_browser_draws_the_widget_text_and_html_wait_for_the_end(live, work, widget, ticker, sent):
+    live.show()
+    widget.views = 1
+    work.text = "1 of 2"
+    ticker.tick()
+    assert (len(sent), widget.refreshed) == (1, 1)
+    work.end()
+    ticker.tick()
+    assert [text for text, _, _ in sent] == ["0 of 2", "2 of 2"]
+
+
+def test_where_no_browser_draws_it_text_and_html_come_no_more_than_once_a_second(work, widget, ticker, sent):
+    clock = Clock()
+    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: clock.time)
+    live.show()
+    for step in range(20):
+        work.text = f"{step} of 20"
+        clock.time += 0.25
+        ticker.tick()
+    assert len(sent) == 1 + 5
+
+
+def test_a_widget_that_holds_something_back_is_refreshed_again_after_the_end(live, work, widget, ticker, sent):
+    live.show()
+    widget.is_told = False
+    work.end()
+    ticker.tick()
+    assert len(ticker.refreshes) == 1
+    widget.is_told = True
+    ticker.tick()
+    assert ticker.refreshes == []
+
+
+def test_what_the_browser_asks_for_is_answered_after_the_end_too(live, work, widget, ticker, sent):
+    work.end()
+    live.show()
+    widget.on_request()
+    assert ticker.poked
+    ticker.tick()
+    assert widget.refreshed == 1
+    assert len(sent) == 1
+
+
+def test_a_widget_that_the_browser_shows_no_more_is_let_go_of_and_leaves_its_html(work, widget, ticker, sent):
+    clock = Clock()
+    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: clock.time)
+    work.end()
+    live.show()
+    widget.views = 0
+    widget.on_request()
+    ticker.tick()
+    clock.time += display._LEAVE_SECONDS - 0.1
+    ticker.tick()
+    assert widget.closed == 0
+    clock.time += 0.2
+    ticker.tick()
+    assert widget.closed == 1
+    assert ticker.refreshes == []
+    assert sent[-1] == ("2 of 2", sent[0][1], True)
+
+
+def test_a_widget_that_is_only_drawn_anew_stays(work, widget, ticker, sent):
+    clock = Clock()
+    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: clock.time)
+    work.end()
+    live.show()
+    widget.views = 0
+    widget.on_request()
+    ticker.tick()
+    widget.views = 1
+    clock.time += 2 * display._LEAVE_SECONDS
+    ticker.tick()
+    assert (widget.closed, ticker.refreshes) == (0, [])
+
+
+def test_no_more_than_fifty_widgets_stay_open_and_those_of_running_jobs_stay(ticker, sent, monkeypatch):
+    monkeypatch.setattr(display, "_open", {})
+    works = [Work() for _ in range(60)]
+    widgets = [Widget() for _ in works]
+    lives = [
+        LiveDisplay(one.bundle, lambda one=one: one.is_final, widget, ticker)
+        for one, widget in zip(works, widgets, strict=True)
+    ]
+    for number, (one, live) in enumerate(zip(works, lives, strict=True)):
+        if number:
+            one.end()
+        live.show()
+    assert [widget.closed for widget in widgets] == [0] + [1] * 10 + [0] * 49
+
+
 # --- the real thing ------------------------------------------------------------------------------------------------
 
 SCRIPT = """
+    from types import SimpleNamespace
     from nbfutures.views.display import LiveDisplay
     final = []
+    widget = SimpleNamespace(bundle=lambda: ({}, {}), refresh=lambda: True, close=lambda: None, views=None)
     live = LiveDisplay(
-        lambda: {"text/plain": "final" if final else "first", "text/html": "<b>html</b>"}, lambda: bool(final)
+        lambda: {"text/plain": "final" if final else "first", "text/html": "<b>html</b>"}, lambda: bool(final), widget
     )
     live.show()
     final.append(True)

@@ -23,4 +23,4 @@ def test_what_needs_no_tables_imports_neither_pandas_nor_ipython(module):
 def test_an_import_starts_no_thread():
     code = "import threading, nbfutures.views.display as one; print(one.TICKER.interval, threading.active_count())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "0.5 1\n"
+    assert done.stdout == "0.25 1\n"

@@ -9,6 +9,7 @@ from nbfutures.errors import InvalidOptionError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Reopened
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.job_waiting import as_settled, as_settled_async, wait, wait_async
+from nbfutures.views.card.live_card import CardSubject, LiveCard
 from nbfutures.views.display import LiveDisplay
 from nbfutures.views.report import JobReport
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from nbfutures.runtime.job_run import JobRun
     from nbfutures.views.failures import Failure
     from nbfutures.views.frames import DataFrame
+    from nbfutures.views.plots import JobPlots
 
 __all__ = ["Job"]
 
@@ -46,7 +48,10 @@ class Job:
         self._run = run
         self._single = single
         self._report = JobReport(run.state, run)
-        self._display = LiveDisplay(self._report.bundle, lambda: run.state.is_done)
+        self._subject = CardSubject(run.key, run.state, _Actions(self))
+        self._display = LiveDisplay(
+            self._report.bundle, lambda: run.state.is_done, LiveCard([self._subject], self._report)
+        )
         run.state.subscribe(self._on_event)
 
     # --- what it is ------------------------------------------------------------------------------------------------
@@ -274,6 +279,15 @@ class Job:
         outcome.error.with_traceback(outcome.traceback)
         return Failure.of(outcome, self._run.item(at), functools.partial(self._run.work.call_again, at))
 
+    # --- plots -----------------------------------------------------------------------------------------------------
+
+    @property
+    def plot(self) -> JobPlots:
+        """The job as pictures: `job.plot()`, or `.timeline()`, `.durations()` ... of it."""
+        from nbfutures.views.plots import JobPlots
+
+        return JobPlots(self._run.state)
+
     # --- display ---------------------------------------------------------------------------------------------------
 
     def _ipython_display_(self) -> None:
@@ -288,6 +302,33 @@ class Job:
     def _on_event(self, event: JobEvent) -> None:
         if isinstance(event, Reopened) or (isinstance(event, PhaseChanged) and event.phase is JobPhase.DONE):
             self._display.poke()
+
+
+class _Actions:
+    """What the buttons of a job's card do."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def available(self) -> list[str]:
+        """Return what can be done now."""
+        job = self._job
+        if job.is_done:
+            ran_badly = job.counts.settled > job.counts.completed
+            return ["retry"] if ran_badly and job._run.work.owns_calls else []
+        if job.phase is JobPhase.CANCELLING:
+            return []
+        if not job._run.work.owns_calls:
+            return ["cancel"]
+        return ["resume" if job.phase is JobPhase.PAUSED else "pause", "cancel"]
+
+    def do(self, action: str) -> None:
+        """Do it; does not block."""
+        getattr(self._job, action)()
+
+    def failure(self, index: int) -> Failure:
+        """Return why the item failed."""
+        return self._job.failure(index)
 
 
 def _is_to_retry(outcome: Outcome, wanted: tuple[Any, ...] | None) -> bool:

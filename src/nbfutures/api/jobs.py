@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nbfutures.views.card.live_card import LiveCard
 from nbfutures.views.display import LiveDisplay
-from nbfutures.views.jobs import jobs_html, jobs_text
+from nbfutures.views.jobs import SHOWN, jobs_html, jobs_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,11 @@ class JobsView:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = list(reversed(jobs))
-        self._display = LiveDisplay(self._bundle, lambda: all(job.is_done for job in self._jobs))
+        self._display = LiveDisplay(
+            self._bundle,
+            lambda: all(job.is_done for job in self._jobs),
+            LiveCard([job._subject for job in self._jobs[:SHOWN]]),
+        )
 
     def __len__(self) -> int:
         """Return the number of jobs."""

@@ -319,10 +319,15 @@ class JobState:
             copy: Sequence[Outcome | None] = list(self._outcomes)
         return iter(copy)
 
-    def settled_since(self, position: int) -> tuple[list[Outcome], int]:
-        """Return the outcomes told after `position` in the order of telling, and the position to ask with next."""
+    def settled_since(self, position: int, limit: int | None = None) -> tuple[list[Outcome], int]:
+        """Return the outcomes told after `position` in the order of telling, and the position to ask with next.
+
+        Args:
+            position: From where on; 0 for all.
+            limit: How many at most; `None` for all.
+        """
         with self.changed:
-            end = len(self._order)
+            end = len(self._order) if limit is None else min(len(self._order), position + limit)
             told = [self._outcomes[index] for index in self._order[position:end]]
         return [outcome for outcome in told if outcome is not None], end
 

@@ -29,6 +29,11 @@ class Work(Protocol):
         """Whether the job's result is a flow's, not its items'."""
         ...
 
+    @property
+    def owns_calls(self) -> bool:
+        """Whether the calls are the job's own, so that they can be held back and made again."""
+        ...
+
     def all_indices(self) -> Sequence[int]:
         """Return the items to start with."""
         ...

@@ -135,7 +135,8 @@ class LaneWindow:
         if self._work.is_async and slots < 1:
             return
         self._count += 1
-        used = {number for _, number in list(self._lanes.values())}
+        # A lane that takes no more items has left its place to another, though Prefect may still record its end.
+        used = {number for lane, (_, number) in list(self._lanes.items()) if lane.is_open}
         number = next(number for number in itertools.count(1) if number not in used)
         worker = f"thread {number}"
         lane = AsyncLane(self._work, worker, slots) if self._work.is_async else Lane(self._work, worker)

@@ -20,6 +20,7 @@ class _WatchedWork:
     """Items that become known while the job runs, and belong to other code."""
 
     is_flow = True
+    owns_calls = False
 
     def __init__(self) -> None:
         self.items: list[Item] = []

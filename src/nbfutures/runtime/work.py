@@ -30,6 +30,7 @@ class CallWork:
 
     def __init__(self, target: Any, arguments: Mapping[str, Any], table: CallTable | None) -> None:
         self.is_flow = False
+        self.owns_calls = True
         self.target = target
         self.arguments = arguments
         self.table = table

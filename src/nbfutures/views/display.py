@@ -5,49 +5,94 @@ from __future__ import annotations
 import contextvars
 import sys
 import threading
+import time
 import uuid
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nbfutures.views.ticker import TICKER, Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LiveDisplay", "forget_shell"]
+__all__ = ["LiveDisplay", "LiveWidget", "forget_shell"]
 
 _waiting: weakref.WeakSet[LiveDisplay] = weakref.WeakSet()
 """Displays whose final state no cell has sent yet."""
 _waiting_lock = threading.Lock()
-"""Held while `_waiting` is changed or read: jobs are retried in other threads than that of the cells."""
+"""Held while `_waiting` or `_open` is changed or read: jobs are retried in other threads than that of the cells."""
+_open: dict[LiveDisplay, None] = {}
+"""Displays that have a widget, in the order in which they were shown last."""
+_MOST_OPEN = 50
+"""Widgets that are kept: each holds its job. An older one leaves its text and HTML behind."""
+_LEAVE_SECONDS = 10.0
+"""How long a widget is kept that the browser shows no more: it may just be drawn anew."""
+_PLAIN_SECONDS = 0.9
 _hooked: list[Any] = []
 """The shell that tells when a cell has ended; at most one."""
+
+
+class LiveWidget(Protocol):
+    """A widget that stands in the same output as the text and the HTML, and follows by itself."""
+
+    on_request: Callable[[], None]
+    """Called by the widget, on any thread, to have `refresh` called soon."""
+
+    def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the widget as data and metadata by MIME type."""
+        ...
+
+    def refresh(self) -> bool:
+        """Bring the browser up to date; return whether all is told."""
+        ...
+
+    @property
+    def views(self) -> int | None:
+        """How many places the browser shows it in; `None` if it never has, as where there is no browser."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the widget; `bundle` makes another."""
+        ...
 
 
 class LiveDisplay:
     """Shows something below the cell, and brings it up to date until it is final.
 
-    In a notebook the ticker's thread sends an update when there is something new, at its interval and once more at the
-    end. In a terminal, where an update would be printed again, what there is to see is printed once. Without IPython
-    nothing happens.
+    In a notebook the widget follows at the ticker's pace. Text and HTML are for where no widget is seen, and for the
+    saved notebook: they are sent when the display is made, about once a second while no browser has drawn the widget,
+    and when it is final. In a terminal, where an update would be printed again, what there is to see is printed once.
+    Without IPython nothing happens.
 
     Args:
-        bundle: Returns what to show, by MIME type; called from the thread that shows and from the ticker's.
+        bundle: Returns text and HTML by MIME type; called from the thread that shows and from the ticker's.
         is_final: Tells whether `bundle` will return the same from now on.
+        widget: Follows in the meantime.
         ticker: What sets the pace.
+        clock: Returns the time in seconds; it never goes back.
     """
 
     def __init__(
-        self, bundle: Callable[[], dict[str, str]], is_final: Callable[[], bool], ticker: Ticker = TICKER
+        self,
+        bundle: Callable[[], dict[str, str]],
+        is_final: Callable[[], bool],
+        widget: LiveWidget,
+        ticker: Ticker = TICKER,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bundle = bundle
         self._is_final = is_final
+        self._widget = widget
         self._ticker = ticker
+        self._clock = clock
+        widget.on_request = self._answer
         self._lock = threading.Lock()
         """Held while something is sent, so that an older state never overwrites a newer one."""
         self._context: contextvars.Context | None = None
         self._sent: dict[str, dict[str, str]] = {}
-        """Display id -> what was sent last."""
+        """Display id -> the text and the HTML that were sent last."""
+        self._last_sent = 0.0
+        self._unseen_since: float | None = None
 
     def show(self) -> None:
         """Display the present state below the current cell, and follow it from there on.
@@ -62,13 +107,13 @@ class LiveDisplay:
         with self._lock:
             bundle = self._bundle()
             if getattr(shell, "kernel", None) is None:
-                _send(bundle, None)
+                _send(bundle, {}, None)
                 return
             # The cell is known in the context of the thread that shows, not in that of one that only pokes.
             self._context = contextvars.copy_context()
             display_id = uuid.uuid4().hex
-            _send(bundle, display_id)
-            self._sent[display_id] = bundle
+            self._send(display_id, bundle, is_update=False)
+        _keep_few(self)
         if not is_final:
             _hook(shell)
             self._wait_for_cell()
@@ -82,6 +127,22 @@ class LiveDisplay:
         if self._sent:
             if not self._is_final():
                 self._wait_for_cell()
+            self._follow()
+            self._ticker.poke(self._refresh)
+
+    def detach(self) -> None:
+        """Put text and HTML in the widget's place for good, and let go of it."""
+        with self._lock:
+            for display_id in self._sent:
+                _send(self._bundle(), {}, display_id, is_update=True)
+            self._sent.clear()
+            self._widget.close()
+        with _waiting_lock:
+            _open.pop(self, None)
+
+    def _answer(self) -> None:
+        # The browser has asked for something, on a thread that may be that of the cells.
+        if self._sent:
             self._follow()
             self._ticker.poke(self._refresh)
 
@@ -99,11 +160,7 @@ class LiveDisplay:
             return
         with _waiting_lock:
             _waiting.discard(self)
-        with self._lock:
-            bundle = self._bundle()
-            for display_id in self._sent:
-                _send(bundle, display_id, is_update=True)
-                self._sent[display_id] = bundle
+        self._send_plain(again=True)
 
     def _follow(self) -> None:
         self._ticker.add(self._refresh, self._context)
@@ -113,13 +170,47 @@ class LiveDisplay:
 
     def _refresh(self) -> bool:
         is_final = self._is_final()
+        is_told = self._widget.refresh()
+        if is_final or (self._widget.views is None and self._clock() - self._last_sent >= _PLAIN_SECONDS):
+            self._send_plain(again=False)
+        return is_final and is_told and not self._is_leaving()
+
+    def _send_plain(self, *, again: bool) -> None:
         with self._lock:
             bundle = self._bundle()
             for display_id, sent in self._sent.items():
-                if sent != bundle:
-                    _send(bundle, display_id, is_update=True)
-                    self._sent[display_id] = bundle
-        return is_final
+                if again or sent != bundle:
+                    self._send(display_id, bundle, is_update=True)
+
+    def _send(self, display_id: str, bundle: dict[str, str], *, is_update: bool) -> None:
+        data, metadata = self._widget.bundle()
+        _send({**data, **bundle}, metadata, display_id, is_update=is_update)
+        self._sent[display_id] = bundle
+        self._last_sent = self._clock()
+
+    def _is_leaving(self) -> bool:
+        """Tell whether it is in the time in which the browser may show again what it just took away."""
+        if self._widget.views != 0:
+            self._unseen_since = None
+            return False
+        now = self._clock()
+        if self._unseen_since is None:
+            self._unseen_since = now
+        if now - self._unseen_since < _LEAVE_SECONDS:
+            return True
+        self._unseen_since = None
+        self.detach()
+        return False
+
+
+def _keep_few(display: LiveDisplay) -> None:
+    """Remember that a display has a widget, and let go of the oldest one that is final where there are too many."""
+    with _waiting_lock:
+        _open.pop(display, None)
+        _open[display] = None
+        over = [one for one in _open if one is not display and one._is_final()] if len(_open) > _MOST_OPEN else []
+    for old in over[: len(_open) - _MOST_OPEN]:
+        old.detach()
 
 
 def _hook(shell: Any) -> None:
@@ -151,10 +242,10 @@ def _shell() -> Any:
     return get_ipython()
 
 
-def _send(bundle: dict[str, str], display_id: str | None, *, is_update: bool = False) -> None:
+def _send(data: dict[str, Any], metadata: dict[str, Any], display_id: str | None, *, is_update: bool = False) -> None:
     from IPython.display import display
 
     if display_id is None:
-        display(bundle, raw=True)  # type: ignore[no-untyped-call]  # IPython types some of its functions only
+        display(data, raw=True)  # type: ignore[no-untyped-call]  # IPython types some of its functions only
     else:
-        display(bundle, raw=True, display_id=display_id, update=is_update)  # type: ignore[no-untyped-call]  # as above
+        display(data, metadata=metadata, raw=True, display_id=display_id, update=is_update)  # type: ignore[no-untyped-call]  # as above

@@ -77,30 +77,34 @@ class Failure:
         """
         return self.call()
 
+    @property
+    def headline(self) -> str:
+        """The error's type and message on one line, cut."""
+        message = one_line(error_message(self.error))
+        return f"{error_name(self.error)}: {message}" if message else error_name(self.error)
+
+    def blocks(self) -> list[tuple[str, str]]:
+        """Return titles and texts: input, traceback, what was printed; cut and cleaned, but not escaped for HTML."""
+        return [("Input", self._inputs()), ("Traceback", plain(self.traceback, _TRACEBACK_LIMIT)), *self._printed()]
+
     def __repr__(self) -> str:
-        parts = [f"Item {self.index} failed with {self._headline()}", "Input", _indented(self._inputs())]
-        parts += ["Traceback", _indented(plain(self.traceback, _TRACEBACK_LIMIT))]
-        for title, text in self._printed():
+        parts = [f"Item {self.index} failed with {self.headline}"]
+        for title, text in self.blocks():
             parts += [title, _indented(text)]
         return "\n".join([*parts, "Run it again with .reproduce()"])
 
     def _repr_html_(self) -> str:
-        blocks = [("Input", self._inputs()), ("Traceback", plain(self.traceback, _TRACEBACK_LIMIT)), *self._printed()]
         told = "".join(
             f'<div style="margin-top:8px"><strong>{title}</strong><pre style="{_PRE}">{html.escape(text)}</pre></div>'
-            for title, text in blocks
+            for title, text in self.blocks()
         )
-        headline = html.escape(self._headline())
+        headline = html.escape(self.headline)
         return (
             '<div style="font-family:var(--jp-ui-font-family,system-ui,sans-serif);'
             'font-size:var(--jp-ui-font-size1,13px);max-width:960px;padding:4px 0">'
             f'<div style="overflow-wrap:anywhere">Item {self.index} failed with <strong>{headline}</strong></div>{told}'
             '<div style="margin-top:8px">Run it again with <code>.reproduce()</code></div></div>'
         )
-
-    def _headline(self) -> str:
-        message = one_line(error_message(self.error))
-        return f"{error_name(self.error)}: {message}" if message else error_name(self.error)
 
     def _inputs(self) -> str:
         lines = [f"{plain(name, 80)} = {short_repr(value, 200)}" for name, value in list(self.input.items())[:_INPUTS]]

@@ -39,6 +39,8 @@ class FailureGroup:
     """Index of the first such item."""
     example: str
     """The arguments of the first such item."""
+    number: int = 0
+    """Which group it was, from 0, in the order in which they appeared."""
 
 
 @dataclass(slots=True)
@@ -89,9 +91,9 @@ class FailureTally:
         Args:
             limit: How many at most; `None` for all.
         """
-        groups = self._groups.values()
+        groups = enumerate(self._groups.values())
         largest = heapq.nsmallest(
-            len(groups) if limit is None else limit, groups, key=lambda one: (-one.count, one.first)
+            len(self._groups) if limit is None else limit, groups, key=lambda one: (-one[1].count, one[1].first)
         )
         return [
             FailureGroup(
@@ -101,8 +103,9 @@ class FailureTally:
                 where=place_words(group.place),
                 first=group.first,
                 example=source_input(self._source, group.first),
+                number=number,
             )
-            for group in largest
+            for number, group in largest
         ]
 
     def _count(self, outcome: Outcome) -> None:

@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
     from nbfutures.model.job_state import JobSnapshot
 
-__all__ = ["jobs_html", "jobs_text"]
+__all__ = ["SHOWN", "jobs_html", "jobs_text"]
 
-_SHOWN = 30
+SHOWN = 30
+"""Jobs in a list at most, the newest."""
 _NONE = "No jobs yet."
 _CELL = "text-align:left;padding:2px 12px 2px 0;vertical-align:top"
 
 
 def jobs_text(snapshots: Sequence[JobSnapshot]) -> str:
     """Return jobs as text, one line for each, in the order given."""
-    lines = [job_text(snapshot).splitlines()[0] for snapshot in snapshots[:_SHOWN]]
+    lines = [job_text(snapshot).splitlines()[0] for snapshot in snapshots[:SHOWN]]
     return "\n".join(lines + _rest(snapshots)) or _NONE
 
 
@@ -31,7 +32,7 @@ def jobs_html(snapshots: Sequence[JobSnapshot]) -> str:
     if not snapshots:
         return f"<div>{_NONE}</div>"
     rows = []
-    for snapshot in snapshots[:_SHOWN]:
+    for snapshot in snapshots[:SHOWN]:
         job = describe(snapshot)
         words = job["words"]
         pace = " · ".join(filter(None, [words["left"], words["rate"]] if not job["is_done"] else [words["rate"]]))
@@ -52,5 +53,5 @@ def jobs_html(snapshots: Sequence[JobSnapshot]) -> str:
 
 
 def _rest(snapshots: Sequence[JobSnapshot]) -> list[str]:
-    more = len(snapshots) - _SHOWN
+    more = len(snapshots) - SHOWN
     return [f"and {more:,} older"] if more > 0 else []

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from nbfutures.model.events import JobEvent, Reopened
-from nbfutures.views.grouping import FailureTally
+from nbfutures.views.grouping import FailureGroup, FailureTally
 from nbfutures.views.html import first_and_last, job_html
 from nbfutures.views.text import job_text
 
@@ -38,16 +38,24 @@ class JobReport:
 
     def bundle(self) -> dict[str, str]:
         """Return the job as it stands now, by MIME type: `text/plain` and `text/html`."""
-        with self._lock:
-            snapshot = self._state.snapshot()
-            self._count_failures()
-            groups = self._tally.top(_GROUPS)
-            more = len(self._tally) - len(groups)
-            results = first_and_last(self._state) if snapshot.is_done else []
+        snapshot = self._state.snapshot()
+        groups, more = self.failures(_GROUPS)
+        results = first_and_last(self._state) if snapshot.is_done else []
         return {
             "text/plain": job_text(snapshot, groups, more),
             "text/html": job_html(snapshot, groups, more, results),
         }
+
+    def failures(self, limit: int) -> tuple[list[FailureGroup], int]:
+        """Return the failures in groups, the largest first, and how many groups there are besides.
+
+        Args:
+            limit: Groups at most.
+        """
+        with self._lock:
+            self._count_failures()
+            groups = self._tally.top(limit)
+            return groups, len(self._tally) - len(groups)
 
     def _count_failures(self) -> None:
         while True:

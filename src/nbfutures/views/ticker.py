@@ -15,8 +15,10 @@ __all__ = ["TICKER", "Ticker"]
 
 _logger = logging.getLogger(__name__)
 
-_LEAST_REST = 10
-"""The thread rests at least so many times as long as the refreshes took, so that it never costs more than a tenth."""
+_LEAST_REST = 50
+"""The thread rests at least so many times as long as the refreshes took, so that it costs 2 % at most ..."""
+_MOST_REST = 2.0
+"""... but a card must not stand still for longer than this, in seconds."""
 
 
 def _wait(event: threading.Event, seconds: float) -> object:
@@ -37,7 +39,7 @@ class Ticker:
 
     def __init__(
         self,
-        interval: float = 0.5,
+        interval: float = 0.25,
         *,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Event, float], object] = _wait,
@@ -111,7 +113,7 @@ class Ticker:
             ended = [refresh for refresh, context in chosen if self._is_over(refresh, context)]
             if is_round:
                 now = self._clock()
-                due = now + max(self.interval, _LEAST_REST * (now - begun))
+                due = now + max(self.interval, min(_LEAST_REST * (now - begun), _MOST_REST))
             with self._lock:
                 for refresh in ended:
                     # Poked meanwhile: something has happened since, so that this was not the last time.

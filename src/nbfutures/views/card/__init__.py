@@ -1,0 +1,1 @@
+"""The live card: one widget that shows a job and takes clicks."""

@@ -1,0 +1,47 @@
+"""The card as a widget: what the browser knows of a job. No logic; the drawing is in `card.js`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets
+
+__all__ = ["Card"]
+
+_FOLDER = Path(__file__).parent
+
+
+class Card(anywidget.AnyWidget):
+    """What the browser knows of a job, or of a list of jobs. Written by one thread."""
+
+    _esm: ClassVar[Path] = _FOLDER / "card.js"
+    _css: ClassVar[Path] = _FOLDER / "card.css"
+
+    jobs = traitlets.List(trait=traitlets.Dict()).tag(sync=True)
+    """A `JobDescription` with the actions that the job offers now, for each job; mostly one."""
+    is_list = traitlets.Bool(default_value=False).tag(sync=True)
+    """Whether it is a list of small cards, without folds."""
+    failures = traitlets.Dict().tag(sync=True)
+    """Failures in groups, once somebody has opened that fold."""
+    timeline = traitlets.Dict().tag(sync=True)
+    """Lanes of bars, once somebody has opened that fold."""
+    results: traitlets.List[list[Any]] = traitlets.List().tag(sync=True)
+    """First and last values, `[index, text]`, once somebody has opened that fold."""
+
+    def open(self) -> None:
+        """Tell the browser of the widget."""
+        super().open()
+        # ipykernel 7.4 hands what the browser sends to the thread that wrote last, which a running cell keeps busy.
+        # A comm without a route of its own gets it in the thread that the browser asks for (JupyterLab: a subshell).
+        comm: Any = self.comm
+        if hasattr(comm, "_reply_subshell_for"):
+            comm._reply_subshell_for = None
+
+    def close(self) -> None:
+        """Let go of the widget, here and in the browser."""
+        layout = self.layout
+        super().close()
+        if layout is not None:
+            layout.close()

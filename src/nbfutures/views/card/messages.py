@@ -1,0 +1,93 @@
+"""What a card tells the browser, as JSON-ready values: all texts are cut and cleaned, all sizes bounded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nbfutures.views.clean import one_line, plain, short_repr
+from nbfutures.views.snapshot import JobDescription, describe
+from nbfutures.views.timeline_snapshot import describe_timeline
+from nbfutures.views.words import count_words, number_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nbfutures.model.job_state import JobSnapshot
+    from nbfutures.model.outcome import Outcome
+    from nbfutures.views.failures import Failure
+    from nbfutures.views.grouping import FailureGroup
+    from nbfutures.views.timeline_snapshot import TimelineSnapshot
+
+__all__ = ["CardJob", "failure_answer", "failure_rows", "job_message", "result_rows", "timeline_message"]
+
+_TEXT_LIMIT = 20_000
+"""Characters of a traceback or of what an item printed."""
+
+
+class CardJob(JobDescription):
+    """A job at one moment, and what can be done with it."""
+
+    key: str
+    actions: list[str]
+    """Of "pause", "resume", "retry" and "cancel"."""
+
+
+def job_message(key: str, snapshot: JobSnapshot, actions: Sequence[str]) -> CardJob:
+    """Return a job as the card draws it: about one kilobyte, whatever the number of items.
+
+    Args:
+        key: Tells the job from others.
+        snapshot: The job.
+        actions: What it offers now.
+    """
+    return {**describe(snapshot), "key": key, "actions": list(actions)}
+
+
+def failure_rows(groups: Sequence[FailureGroup], more: int) -> dict[str, Any]:
+    """Return failures in groups.
+
+    Args:
+        groups: The largest groups.
+        more: How many there are besides.
+    """
+    rows = [
+        {
+            "key": str(group.number),
+            "count": group.count,
+            "error": plain(group.error, 60),
+            "message": one_line(group.message),
+            "where": (f"at {plain(group.where, 80)}, " if group.where else "") + f"first at item {group.first:,}",
+            "first": group.first,
+        }
+        for group in groups
+    ]
+    return {"groups": rows, "more": more}
+
+
+def failure_answer(failure: Failure) -> dict[str, Any]:
+    """Return one failure with its input, traceback and what it printed."""
+    return {
+        "answer": "failure",
+        "index": failure.index,
+        "headline": f"Item {failure.index:,}: {failure.headline}",
+        "blocks": [[title, plain(text, _TEXT_LIMIT)] for title, text in failure.blocks()],
+    }
+
+
+def result_rows(outcomes: Sequence[Outcome]) -> list[list[Any]]:
+    """Return values as `[index, text]`."""
+    return [[outcome.index, short_repr(outcome.value, 160)] for outcome in outcomes]
+
+
+def timeline_message(timeline: TimelineSnapshot) -> dict[str, Any]:
+    """Return a timeline as lanes of bars, and what it shows in words."""
+    return {**describe_timeline(timeline), "words": _timeline_words(timeline)}
+
+
+def _timeline_words(timeline: TimelineSnapshot) -> str:
+    items = sum(bar.count for lane in timeline.lanes for bar in lane.bars)
+    failed = sum(bar.failed for lane in timeline.lanes for bar in lane.bars)
+    words = [count_words(items, "item"), f"on {count_words(len(timeline.lanes), 'worker')}"]
+    if failed:
+        words.append(f"{number_words(failed)} failed")
+    return " ".join(words[:2]) + (f", {words[2]}" if failed else "")
