@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, throughput
+from benchmarks import display, report, throughput
 from benchmarks.measure import Contender, ContenderError, measure_here
 from benchmarks.server import hold_server, kept_server
 
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(figures))
     else:
         try:
-            _throughput(parsed)
+            _compare(parsed)
         except ContenderError as error:
             print(error, file=sys.stderr)
             return 1
@@ -41,7 +41,20 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("throughput", help="items per second, latencies and memory, beside other libraries")
+    for name, about in (
+        ("throughput", "items per second, latencies and memory, beside other libraries"),
+        ("display", "messages, bytes and CPU seconds of the live card"),
+    ):
+        _add_options(commands.add_parser(name, help=about))
+    commands.add_parser("server", help="hold a server until the input ends (used by the others)")
+    command = commands.add_parser("contender", help="one measurement in this process (used by the others)")
+    command.add_argument("module")
+    command.add_argument("workload")
+    command.add_argument("items", type=_positive)
+    return parser
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
     size = command.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="size", action="store_const", const="quick", help="less of everything: minutes")
     size.add_argument(
@@ -51,21 +64,17 @@ def _parser() -> argparse.ArgumentParser:
         const="smoke",
         help="next to nothing, mostly in one process: tells whether it runs, the figures mean nothing",
     )
-    command.add_argument("--repeats", type=_positive, metavar="N", help="rounds (5, with --quick 2)")
+    command.add_argument("--repeats", type=_positive, metavar="N", help="rounds")
     command.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to a file")
     command.add_argument("--only", metavar="WORD", help="the tables whose title has this word")
     command.add_argument("--home", type=Path, help="where the server keeps its database; a temporary directory if not")
     command.set_defaults(size="full")
-    commands.add_parser("server", help="hold a server until the input ends (used by the others)")
-    command = commands.add_parser("contender", help="one measurement in this process (used by the others)")
-    command.add_argument("module")
-    command.add_argument("workload")
-    command.add_argument("items", type=_positive)
-    return parser
 
 
-def _throughput(parsed: argparse.Namespace) -> None:
-    sections = throughput.plan(size=parsed.size, repeats=parsed.repeats)
+def _compare(parsed: argparse.Namespace) -> None:
+    sections = {"throughput": throughput, "display": display}[parsed.command].plan(
+        size=parsed.size, repeats=parsed.repeats
+    )
     if parsed.only:
         sections = [section for section in sections if parsed.only.lower() in section.title.lower()]
     conditions = _conditions()

@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from benchmarks.measure import Contender, Measured, run_rounds
 from benchmarks.workloads import NAP_SECONDS, WORKERS
 
-__all__ = ["NBFUTURES", "Comparison", "Section", "Spread", "Target", "compare", "figures_of", "measure", "plan"]
+__all__ = [
+    "NBFUTURES",
+    "Column",
+    "Comparison",
+    "Section",
+    "Spread",
+    "Target",
+    "compare",
+    "figures_of",
+    "measure",
+    "plan",
+]
 
 NBFUTURES = "nbfutures"
 

@@ -57,6 +57,19 @@ def test_every_target_is_printed_as_met_or_not(smoke):
     assert printed.count("  met ") + printed.count("  NOT met ") == len(targets)
 
 
+def test_the_cost_of_the_card_is_told(kernel_environment, tmp_path):
+    file = tmp_path / "result.json"
+    home = kernel_environment["NBFUTURES_HOME"]
+    done = benchmarks("display", "--smoke", "--home", home, "--json", str(file), environment=kernel_environment)
+    assert done.returncode == 0, done.stderr
+    sections = json.loads(file.read_text(encoding="utf-8"))["sections"]
+    assert [section["title"] for section in sections] == ["The live card in a kernel", "The same with all folds open"]
+    for section in sections:
+        for contender in section["contenders"]:
+            assert contender["figures"]["largest update"]["low"] > 100
+            assert contender["figures"]["CPU"]["low"] > 0
+
+
 def test_a_contender_in_a_fresh_process_prints_its_figures_as_json():
     done = benchmarks("contender", "thread_pool", "noop", "10")
     assert done.returncode == 0, done.stderr
