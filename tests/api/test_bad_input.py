@@ -216,3 +216,9 @@ def test_an_api_url_that_nobody_answers_is_told_and_the_job_can_be_retried_when_
         assert kernel.read() == "True"
         assert kernel.end() == (0, [])
     assert kernel.stderr == ""
+
+
+def test_an_index_that_is_none_says_which_there_are(odd):
+    for ask in (odd.__getitem__, odd.failure):
+        with pytest.raises(IndexError, match=r"no item 6: its items are 0 to 5"):
+            ask(6)

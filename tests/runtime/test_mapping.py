@@ -7,6 +7,7 @@ import io
 import operator
 import tracemalloc
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -315,3 +316,10 @@ def test_a_table_is_made_of_what_was_bound():
     table = map_calls(add, bind(add, ([1, 2], range(5, 7)), {}))
     assert table.columns == {"x": [1, 2], "y": range(5, 7)}
     assert table.statics == {}
+
+
+def test_a_table_is_mapped_over_its_column_names_as_prefect_does_and_a_warning_says_so():
+    table = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+    with pytest.warns(UserWarning, match=r"map over x.itertuples"):
+        work = map_work(lambda x: x, (table,), {})
+    assert [work.call(0), work.call(1)] == ["a", "b"]

@@ -20,7 +20,7 @@ def snapshot(name="parse", phase=JobPhase.RUNNING, workers=4, elapsed=11.0, **mo
 @pytest.mark.parametrize(
     ("more", "state"),
     [
-        ({"phase": JobPhase.STARTING, "counts": Counts(waiting=3)}, "starting Prefect"),
+        ({"phase": JobPhase.STARTING, "counts": Counts(waiting=3)}, "starting"),
         ({"phase": JobPhase.STARTING, "counts": Counts(waiting=3), "note": "waiting for load"}, "starting"),
         ({"phase": JobPhase.RUNNING}, "running"),
         ({"phase": JobPhase.PAUSED}, "paused"),
@@ -105,3 +105,24 @@ def test_numbers_that_are_not_finite_are_not_told():
 def test_a_long_name_and_note_are_cut(nasty):
     job = describe(snapshot(name=nasty.HUGE, note=nasty.HUGE))
     assert (len(job["title"]), len(job["note"])) == (80, 300)
+
+
+def test_what_came_before_the_items_is_told_apart(jobs):
+    state = jobs.state(10)
+    jobs.clock.time += 12.0
+    start = jobs.clock.time
+    state.settle([jobs.completed(index, started=start + index, ended=start + index + 1) for index in range(10)][:3])
+    jobs.clock.time = start + 3
+    state.settle([jobs.completed(index, started=start + 2, ended=start + 3) for index in range(3, 10)])
+    words = describe(state.snapshot())["words"]
+    assert words["elapsed"] == "15 s, 3 s of it running"
+    assert words["rate"] == "3.3/s"
+
+
+def test_a_rate_over_next_to_no_time_is_left_out(jobs):
+    state = jobs.state(3)
+    start = jobs.clock.time + 0.2
+    jobs.clock.time += 0.201
+    state.settle([jobs.completed(index, started=start, ended=start + 0.001) for index in range(3)])
+    words = describe(state.snapshot())["words"]
+    assert (words["elapsed"], words["rate"]) == ("0.2 s", "")

@@ -24,7 +24,7 @@ def test_a_running_job_is_one_line_that_reads_like_a_sentence(jobs):
 
 def test_a_job_that_starts_says_what_it_waits_for(jobs):
     state = jobs.state(20, phase=JobPhase.STARTING)
-    assert job_text(state.snapshot()) == "parse: starting Prefect, 20 items (4 workers)"
+    assert job_text(state.snapshot()) == "parse: starting, 20 items (4 workers)"
     state.set_note("waiting for what it depends on")
     assert job_text(state.snapshot()) == "parse: starting, 20 items (4 workers)\n  waiting for what it depends on"
 

@@ -98,7 +98,14 @@ class Job:
         """Return the future of an item, or a list of them for a slice."""
         if isinstance(index, slice):
             return [self._run.future(one) for one in range(len(self))[index]]
-        return self._run.future(range(len(self))[index])
+        return self._run.future(self._position(index))
+
+    def _position(self, index: int) -> int:
+        try:
+            return range(len(self))[index]
+        except IndexError:
+            told = f"its items are 0 to {len(self) - 1:,}" if len(self) else "it has no items"
+            raise IndexError(f"The job has no item {index:,}: {told}.") from None
 
     def __iter__(self) -> Iterator[ItemFuture[Any]]:
         """Iterate over the items' futures, in order."""
@@ -268,7 +275,7 @@ class Job:
         """
         from nbfutures.views.failures import Failure
 
-        at = range(len(self))[index]
+        at = self._position(index)
         outcome = self._run.state.outcome(at)
         if outcome is None or outcome.error is None or outcome.kind is not OutcomeKind.FAILED:
             how = _HOW[outcome.kind] if outcome is not None else "has not ended"

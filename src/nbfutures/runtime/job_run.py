@@ -314,7 +314,10 @@ class JobRun:
     def _main(self, indices: Sequence[int]) -> None:
         capture.install()
         try:
+            if not self.session.ready.is_set():
+                self.state.set_note("Prefect is starting: some ten seconds, and up to thirty the first time.")
             self.session.wait_until_ready(self._stop)
+            self.state.set_note("")
             from nbfutures.runtime.execution import execute
 
             execute(self, self.work, indices)

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import io
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbfutures.errors import MapArgumentsError
@@ -192,6 +193,12 @@ def map_calls(fn: Callable[..., Any], arguments: Mapping[str, Any]) -> CallTable
         if isinstance(value, _unmapped_types()):
             statics[name] = _as_futures(value.value)
         elif _is_iterable(value):
+            if type(value).__name__ == "DataFrame":
+                warnings.warn(
+                    f"{name} is a DataFrame, and iterating over one gives its column names, for Prefect too. For its "
+                    f"rows, map over {name}.itertuples(index=False), or over columns: f({name}['a'], {name}['b']).",
+                    stacklevel=2,
+                )
             columns[name] = _listed(name, _as_futures(value))
         else:
             statics[name] = value

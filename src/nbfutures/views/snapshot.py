@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["CountsDescription", "JobDescription", "JobWords", "describe"]
 
 _TITLE_LIMIT = 80
+_TELLING_SECONDS = 0.5
+_LITTLE_SECONDS = 2.0
 _LEAST_SPEED_UP = 1.05
 """Below this, for items of microseconds, the quotient says nothing about the workers."""
 
@@ -42,7 +44,7 @@ class JobWords(TypedDict):
     rate: str
     """Such as `160/s`."""
     elapsed: str
-    """Such as `1 min 20 s`."""
+    """Such as `1 min 20 s`; of a job that is done also how long its items ran, where that is much less."""
     workers: str
     """Such as `4 workers`."""
     speed_up: str
@@ -112,8 +114,8 @@ def describe(snapshot: JobSnapshot) -> JobDescription:
         "words": {
             "counts": "" if snapshot.is_flow and not counts.total else _count_words(counts),
             "left": left_words(left) if left is not None and is_running else "",
-            "rate": rate_words(rate) if rate and has_many and ran and (is_running or snapshot.is_done) else "",
-            "elapsed": duration_words(snapshot.elapsed, whole=not snapshot.is_done),
+            "rate": rate_words(rate) if rate and has_many and ran and (is_running or _has_rate(snapshot, rate)) else "",
+            "elapsed": _elapsed_words(snapshot, rate),
             "workers": count_words(snapshot.workers, "worker"),
             "speed_up": _speed_up_words(speed_up, snapshot.workers) if has_many else "",
         },
@@ -125,10 +127,27 @@ def _state_words(snapshot: JobSnapshot) -> str:
         if snapshot.crashed:
             return "failed" if snapshot.is_flow else "crashed"
         return "completed" if snapshot.is_flow and not snapshot.counts.total else _end_words(snapshot.counts)
-    if snapshot.phase is JobPhase.STARTING:
-        # With a note, that says what it waits for.
-        return "starting" if snapshot.note else "starting Prefect"
     return snapshot.phase.value
+
+
+def _run_seconds(snapshot: JobSnapshot, rate: float | None) -> float:
+    """Return the seconds from the first item's start to the last one's end, of a job that is done."""
+    return (snapshot.counts.completed + snapshot.counts.failed) / rate if rate else 0.0
+
+
+def _has_rate(snapshot: JobSnapshot, rate: float) -> bool:
+    # A handful of items at 4,000/s, in a job that took Prefect a tenth of a second to start, says nothing.
+    ran = _run_seconds(snapshot, rate)
+    return snapshot.is_done and (ran >= _TELLING_SECONDS or ran >= snapshot.elapsed / 2)
+
+
+def _elapsed_words(snapshot: JobSnapshot, rate: float | None) -> str:
+    words = duration_words(snapshot.elapsed, whole=not snapshot.is_done)
+    ran = _run_seconds(snapshot, rate)
+    if not snapshot.is_done or not ran or snapshot.elapsed - ran < max(_LITTLE_SECONDS, snapshot.elapsed / 5):
+        return words
+    # Else the rate and the time would contradict each other: Prefect had to start first, or something came before.
+    return f"{words}, {duration_words(ran)} of it running"
 
 
 def _end_words(counts: Counts) -> str:
