@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbfutures.model.events import JobPhase, PhaseChanged, Reopened, Settled
-from nbfutures.model.job_state import Counts, JobState
+from nbfutures.model.job_snapshot import Counts
+from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
 
 KINDS = {

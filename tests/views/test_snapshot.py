@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbfutures.model.events import JobPhase
-from nbfutures.model.job_state import Counts, JobSnapshot
+from nbfutures.model.job_snapshot import Counts, JobSnapshot
 from nbfutures.views.snapshot import describe
 
 

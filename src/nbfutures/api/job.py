@@ -16,7 +16,7 @@ from nbfutures.views.report import JobReport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
-    from nbfutures.model.job_state import Counts, JobSnapshot
+    from nbfutures.model.job_snapshot import Counts, JobSnapshot
     from nbfutures.runtime.futures import ItemFuture, JobFuture
     from nbfutures.runtime.job_run import JobRun
     from nbfutures.views.failures import Failure

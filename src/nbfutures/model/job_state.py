@@ -5,88 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 from array import array
-from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nbfutures.model.clock import Clock, SystemClock
 from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Reopened, Settled
+from nbfutures.model.job_snapshot import Counts, JobSnapshot
 from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.model.pace import Pace, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Counts", "JobSnapshot", "JobState"]
+__all__ = ["JobState"]
 
 _logger = logging.getLogger(__name__)
-_RATE_SECONDS = 10.0
-"""The rate is taken over this many seconds, so that the time left follows a change of pace."""
-_SAMPLE_SECONDS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many items are where; the six add up to `total`."""
-
-    completed: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    skipped: int = 0
-    running: int = 0
-    waiting: int = 0
-
-    @property
-    def settled(self) -> int:
-        """Number of items that ended, in whatever way."""
-        return self.completed + self.failed + self.cancelled + self.skipped
-
-    @property
-    def total(self) -> int:
-        """Number of items."""
-        return self.settled + self.running + self.waiting
-
-
-@dataclass(frozen=True, slots=True)
-class JobSnapshot:
-    """A job at one moment, for those who show it."""
-
-    name: str
-    phase: JobPhase
-    counts: Counts
-    workers: int
-    """Number of workers that the job may use."""
-    elapsed: float
-    """Seconds from the submission to now, or to the end, without those between an end and a retry."""
-    rate: float | None
-    """Items per second: those settled over the last ten seconds, or those that ran over the whole run once done;
-    `None` before the first."""
-    seconds_left: float | None
-    """Estimated seconds to the end; `None` where nothing is known, 0 when done."""
-    speed_up: float | None
-    """Sum of the items' seconds over the wall-clock seconds in which they ran; `None` before the first."""
-    note: str = ""
-    """What the job waits for or why it ended, in a sentence; empty if there is nothing to say."""
-    crashed: bool = False
-    """Whether the job as a whole could not go on."""
-    is_flow: bool = False
-    """Whether it is a flow, which may end well without any item."""
-
-    @property
-    def is_done(self) -> bool:
-        """Whether every item is settled."""
-        return self.phase is JobPhase.DONE
-
-
-@dataclass(slots=True)
-class _Totals:
-    """Sums over the outcomes told, kept up to date so that a snapshot costs the same for any number of items."""
-
-    kinds: dict[OutcomeKind, int] = field(default_factory=lambda: dict.fromkeys(OutcomeKind, 0))
-    item_seconds: float = 0.0
-    first_started: float | None = None
-    last_ended: float | None = None
-    idle: float = 0.0
-    """Seconds of the time since `first_started` in which the job was done, waiting for a retry."""
 
 
 class JobState:
@@ -115,13 +47,13 @@ class JobState:
         self._outcomes: list[Outcome | None] = [None] * total
         self._rounds: dict[int, int] = {}
         self._order = array("q")
-        self._totals = _Totals()
+        self._totals = Totals()
         self._running = 0
         self._phase = JobPhase.DONE if total == 0 else JobPhase.STARTING
         self._note = ""
         self._crashed: BaseException | None = None
         self._open_ended = False
-        self._samples: deque[tuple[float, int]] = deque([(self.created, 0)], maxlen=64)
+        self._pace = Pace(self.created)
         self._listeners: list[Callable[[JobEvent], None]] = []
         if total == 0:
             self.ended = self.created
@@ -172,8 +104,7 @@ class JobState:
                 return 0
             self._order.extend([outcome.index for outcome in fresh])
             now = self.clock.now()
-            if now - self._samples[-1][0] >= _SAMPLE_SECONDS:
-                self._samples.append((now, self._settled()))
+            self._pace.note(now, self._settled())
             done = self._finish_if_settled(now)
             self.changed.notify_all()
         self._tell(Settled(tuple(fresh)))
@@ -206,7 +137,7 @@ class JobState:
                 self._crashed = None
                 self._note = ""
                 self._phase = JobPhase.RUNNING
-                self._restart_rate()
+                self._pace.restart(self.clock.now(), self._settled())
                 self.changed.notify_all()
         if opened:
             self._tell(Reopened(tuple(opened)))
@@ -265,7 +196,7 @@ class JobState:
                 return
             self._phase = phase
             if phase is JobPhase.RUNNING:
-                self._restart_rate()
+                self._pace.restart(self.clock.now(), self._settled())
             self.changed.notify_all()
         self._tell(PhaseChanged(phase))
 
@@ -370,7 +301,11 @@ class JobState:
         with self.changed:
             now = self.ended if self.ended is not None else self.clock.now()
             counts = self._counts()
-            rate = self._rate(now, counts.settled)
+            totals = self._totals
+            if self.is_done:
+                rate = totals.rate(now, begun=self.created + self._idle)
+            else:
+                rate = self._pace.rate(now, counts.settled)
             unsettled = counts.total - counts.settled
             left = 0.0 if self.is_done else (unsettled / rate if rate else None)
             return JobSnapshot(
@@ -381,7 +316,7 @@ class JobState:
                 elapsed=max(now - self.created - self._idle, 0.0),
                 rate=rate,
                 seconds_left=left if not self._open_ended else None,
-                speed_up=self._speed_up(),
+                speed_up=totals.speed_up,
                 note=self._note,
                 crashed=self._crashed is not None,
                 is_flow=self.is_flow,
@@ -422,33 +357,6 @@ class JobState:
             self._idle += idle
             if self._totals.first_started is not None:
                 self._totals.idle += idle
-
-    def _restart_rate(self) -> None:
-        """Take the rate from now on: what is past was a start, a pause or an end."""
-        self._samples.clear()
-        self._samples.append((self.clock.now(), self._settled()))
-
-    def _rate(self, now: float, settled: int) -> float | None:
-        if self.is_done:
-            start = self._totals.first_started
-            seconds = now - self.created - self._idle if start is None else now - start - self._totals.idle
-            # The others did not run: they would make a job that was cancelled look fast.
-            count = self._totals.kinds[OutcomeKind.COMPLETED] + self._totals.kinds[OutcomeKind.FAILED]
-        else:
-            # Items that take longer than the window would have no rate within it, so that it reaches further back.
-            known = [(now - when, settled - before) for when, before in self._samples if settled > before]
-            if not known:
-                return None
-            within = [sample for sample in known if sample[0] >= _RATE_SECONDS]
-            seconds, count = min(within, default=known[0])
-        return count / seconds if count and seconds > 0 else None
-
-    def _speed_up(self) -> float | None:
-        totals = self._totals
-        if totals.first_started is None or totals.last_ended is None:
-            return None
-        wall = totals.last_ended - totals.first_started - totals.idle
-        return totals.item_seconds / wall if wall > 0 else None
 
     def _tell(self, event: JobEvent) -> None:
         for listener in self._listeners:

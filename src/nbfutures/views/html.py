@@ -17,7 +17,8 @@ from nbfutures.views.words import count_words, number_words
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from nbfutures.model.job_state import JobSnapshot, JobState
+    from nbfutures.model.job_snapshot import JobSnapshot
+    from nbfutures.model.job_state import JobState
     from nbfutures.model.outcome import Outcome
     from nbfutures.views.grouping import FailureGroup
 

@@ -11,7 +11,7 @@ from nbfutures.views.text import job_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nbfutures.model.job_state import JobSnapshot
+    from nbfutures.model.job_snapshot import JobSnapshot
 
 __all__ = ["SHOWN", "jobs_html", "jobs_text"]
 

@@ -10,7 +10,7 @@ from nbfutures.views.clean import MESSAGE_LIMIT, one_line, plain
 from nbfutures.views.words import count_words, duration_words, left_words, number_words, rate_words
 
 if TYPE_CHECKING:
-    from nbfutures.model.job_state import Counts, JobSnapshot
+    from nbfutures.model.job_snapshot import Counts, JobSnapshot
 
 __all__ = ["CountsDescription", "JobDescription", "JobWords", "describe"]
 

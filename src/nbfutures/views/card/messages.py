@@ -12,7 +12,7 @@ from nbfutures.views.words import count_words, number_words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nbfutures.model.job_state import JobSnapshot
+    from nbfutures.model.job_snapshot import JobSnapshot
     from nbfutures.model.outcome import Outcome
     from nbfutures.views.failures import Failure
     from nbfutures.views.grouping import FailureGroup

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from nbfutures.model.job_state import Counts, JobState
+    from nbfutures.model.job_snapshot import Counts
+    from nbfutures.model.job_state import JobState
     from nbfutures.model.outcome import Outcome
 
     Numbers = npt.NDArray[np.float64]
