@@ -17,6 +17,7 @@ __all__ = ["CountsDescription", "JobDescription", "JobWords", "describe"]
 _TITLE_LIMIT = 80
 _TELLING_SECONDS = 0.5
 _LITTLE_SECONDS = 2.0
+_SHORT_SECONDS = 0.1
 _LEAST_SPEED_UP = 1.05
 """Below this, for items of microseconds, the quotient says nothing about the workers."""
 
@@ -147,7 +148,8 @@ def _elapsed_words(snapshot: JobSnapshot, rate: float | None) -> str:
     if not snapshot.is_done or not ran or snapshot.elapsed - ran < max(_LITTLE_SECONDS, snapshot.elapsed / 5):
         return words
     # Else the rate and the time would contradict each other: Prefect had to start first, or something came before.
-    return f"{words}, {duration_words(ran)} of it running"
+    running = duration_words(ran) if ran >= _SHORT_SECONDS else f"less than {_SHORT_SECONDS:g} s"
+    return f"{words}, {running} of it running"
 
 
 def _end_words(counts: Counts) -> str:

@@ -150,7 +150,7 @@ class JobPart {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.waiting.hidden = false;
-      say(this.waiting, "The click is sent; the kernel takes it up when the running cell ends.");
+      say(this.waiting, "Sent; the kernel takes it up when the running cell ends. If it was restarted, run this cell again.");
     }, PATIENCE_MS);
   }
 
