@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         wait,
     )
     from nbfutures.errors import NbfuturesError
+    from nbfutures.launcher import launcher
     from nbfutures.model.outcome import Outcome, OutcomeKind
     from nbfutures.runtime.annotations import allow_failure, quote, unmapped
 
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "allow_failure",
     "as_completed",
+    "launcher",
     "map",
     "options",
     "quote",
@@ -59,6 +61,7 @@ _HOMES = {
     "Submitter": "nbfutures.api",
     "allow_failure": "nbfutures.runtime.annotations",
     "as_completed": "nbfutures.api",
+    "launcher": "nbfutures.launcher",
     "map": "nbfutures.api",
     "options": "nbfutures.api",
     "quote": "nbfutures.runtime.annotations",
