@@ -231,3 +231,8 @@ def test_items_may_submit_prefect_tasks():
         return sum(child.map(range(x)).result())
 
     assert nbf.options(workers=1).map(parent, [2, 3]).result(60) == [3, 6]
+
+
+def test_a_function_may_have_parameters_named_as_those_of_map():
+    assert nbf.map(lambda fn, flow: fn + flow, fn=[1, 2], flow=10).result(60) == [11, 12]
+    assert nbf.submit(lambda fn: fn, fn=1).result(60) == 1

@@ -52,7 +52,7 @@ def options(**changes: Any) -> Submitter:
     return Submitter(changes)
 
 
-def map(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:  # noqa: A001 - Prefect's word
+def map(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:  # noqa: A001 - Prefect's word
     """Call `fn` for each element, concurrently, in the background. Does not block.
 
     What is iterable is mapped over, texts and `unmapped(...)` are given to every call, as in Prefect's `Task.map`.
@@ -76,7 +76,7 @@ def map(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:  # noqa: A001
     return Submitter({}).map(fn, *args, **kwargs)
 
 
-def submit(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
+def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
     """Call `fn` once, in the background. Does not block.
 
     Args:
@@ -93,7 +93,7 @@ def submit(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
     return Submitter({}).submit(fn, *args, **kwargs)
 
 
-def run(flow: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
+def run(flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
     """Run a Prefect flow in the background; the task runs that it submits are the job's items. Does not block.
 
     Args:
