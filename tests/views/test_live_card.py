@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import json
+import threading
+import weakref
 
 import comm
 import pytest
@@ -12,6 +16,7 @@ from nbfutures.model.events import JobPhase
 from nbfutures.views.card.live_card import CardSubject, LiveCard
 from nbfutures.views.failures import Failure
 from nbfutures.views.report import JobReport
+from nbfutures.views.timeline_reader import TimelineReader
 
 
 class Recorder(BaseComm):
@@ -39,6 +44,12 @@ class Actions:
         return Failure.of(self.state.outcome(index), self.source.item(index), lambda: None)
 
 
+def join_clicks():
+    for thread in threading.enumerate():
+        if thread.name == "nbfutures click":
+            thread.join(30)
+
+
 class Stage:
     """A card and both of its ends."""
 
@@ -58,6 +69,7 @@ class Stage:
 
     def say(self, **content):
         self.card._card._handle_custom_msg({"view": "v1", **content}, None)
+        join_clicks()
 
     def refresh(self, seconds=0.25):
         """Refresh after some seconds and return what was sent."""
@@ -181,10 +193,9 @@ def test_a_failure_that_is_opened_arrives_with_input_traceback_and_output(make, 
 def test_a_button_does_what_it_says_and_only_what_is_offered(make, jobs):
     stage = make(jobs.state(4))
     stage.say(do="pause", job="parse #1")
-    assert stage.requested == 1
-    assert stage.actions.done == [], "on the ticker's thread, not where the click arrives"
-    stage.refresh()
+    assert stage.requested
     assert stage.actions.done == ["pause"]
+    assert stage.answers() == [{"answer": "taken", "job": "parse #1"}]
     stage.actions.offered = ["cancel"]
     stage.say(do="pause", job="parse #1")
     stage.say(do="cancel", job="another job")
@@ -212,6 +223,7 @@ def test_nonsense_from_the_browser_changes_nothing_and_harms_nobody(make, jobs, 
     state.settle([jobs.completed(0)])
     stage = make(state)
     stage.card._on_message(None, content, None)
+    join_clicks()
     state.settle([jobs.completed(1)])
     assert len(stage.updates()) == 1
     assert stage.actions.done == []
@@ -223,11 +235,90 @@ def test_views_are_counted(make, jobs):
     stage.say(do="hello")
     stage.say(do="hello", view="v2")
     stage.say(do="bye")
-    stage.refresh()
     assert stage.card.views == 1
     stage.say(do="bye", view="v2")
-    stage.refresh()
     assert stage.card.views == 0
+
+
+def test_a_page_that_was_reloaded_counts_once(make, jobs):
+    state = jobs.state(2)
+    stage = make(state)
+    stage.say(do="hello", instance="page 1")
+    stage.say(do="open", fold="timeline")
+    stage.say(do="hello", instance="page 2", view="v2")
+    assert stage.card.views == 1
+    state.settle([jobs.completed(0)])
+    assert set(stage.updates()[0]) == {"jobs"}, "its folds are shut"
+    stage.say(do="bye", view="v2")
+    assert stage.card.views == 0
+
+
+def test_a_fold_that_is_open_in_one_of_two_views_goes_on(make, jobs):
+    state = jobs.state(9)
+    stage = make(state)
+    for view in ("v1", "v2"):
+        stage.say(do="hello", view=view)
+        stage.say(do="open", fold="results", view=view)
+    stage.say(do="close", fold="results", view="v2")
+    state.settle([jobs.completed(0, "first")])
+    assert stage.updates(5.0)[0]["results"] == [[0, "'first'"]]
+    stage.say(do="bye", view="v1")
+    state.settle([jobs.completed(1, "second")])
+    assert set(stage.updates(5.0)[0]) == {"jobs"}
+
+
+def test_a_view_that_comes_after_the_end_is_told_the_end_again(make, jobs):
+    stage = make(jobs.ended(2))
+    stage.refresh()
+    stage.say(do="hello", view="v2")
+    assert [job["is_done"] for update in stage.updates() for job in update["jobs"]] == [True]
+
+
+def test_a_click_that_runs_for_long_holds_up_nothing(make, jobs):
+    state = jobs.state(4)
+    stage = make(state)
+    inside, over = threading.Event(), threading.Event()
+    stage.actions.do = lambda _: (inside.set(), over.wait(30))
+    stage.card._on_message(None, {"do": "cancel", "job": "parse #1"}, None)
+    assert inside.wait(30)
+    state.settle([jobs.completed(0)])
+    (update,) = stage.updates()
+    assert update["jobs"][0]["counts"]["completed"] == 1
+    over.set()
+    join_clicks()
+
+
+def test_a_value_may_show_the_job_while_it_is_turned_into_text(make, jobs):
+    state = jobs.state(4)
+    stage = make(state)
+
+    class Showing:
+        def __repr__(self):
+            stage.card.bundle()
+            stage.card.refresh()
+            return "shown"
+
+    state.settle([jobs.completed(0, Showing())])
+    stage.say(do="open", fold="results")
+    assert [update["results"] for update in stage.updates() if "results" in update][-1] == [[0, "shown"]]
+
+
+def test_a_failure_that_is_none_any_more_is_answered(make, jobs):
+    state = jobs.state(4)
+    state.settle([jobs.completed(0)])
+    stage = make(state)
+    for index in (0, 1, 99, -1, True, "0"):
+        stage.say(do="failure", index=index)
+    answers = stage.answers()
+    assert [answer["headline"] for answer in answers] == ["This item has not failed, or not any more."] * 6
+
+
+def test_a_card_that_was_closed_is_gone(make, jobs):
+    stage = make(jobs.state(2))
+    widget = weakref.ref(stage.card._card)
+    stage.card.close()
+    gc.collect()
+    assert widget() is None
 
 
 def test_a_closed_card_is_told_to_the_browser_and_the_next_bundle_makes_another(make, jobs, recorded):
@@ -243,7 +334,8 @@ def test_a_closed_card_is_told_to_the_browser_and_the_next_bundle_makes_another(
 
 
 def test_a_long_timeline_is_told_in_shares_to_its_end(make, jobs, monkeypatch):
-    monkeypatch.setattr("nbfutures.views.card.live_card._SHARE", 10)
+    monkeypatch.setattr("nbfutures.views.timeline_reader._SHARE", 10)
+    monkeypatch.setattr("nbfutures.views.card.live_card.TimelineReader", functools.partial(TimelineReader, seconds=-1))
     state = jobs.state(25)
     state.settle([jobs.completed(index, worker="thread 1") for index in range(25)])
     stage = make(state)
@@ -253,7 +345,11 @@ def test_a_long_timeline_is_told_in_shares_to_its_end(make, jobs, monkeypatch):
         seen += [update["timeline"]["words"] for update in stage.updates(2.5) if "timeline" in update]
         if stage.told:
             break
-    assert seen == ["10 items on 1 worker", "20 items on 1 worker", "25 items on 1 worker"]
+    assert seen == [
+        "the first 10 items on 1 worker; 25 have ended",
+        "the first 20 items on 1 worker; 25 have ended",
+        "25 items on 1 worker",
+    ]
 
 
 def test_what_runs_again_is_in_the_timeline_once(make, jobs):
@@ -269,6 +365,17 @@ def test_what_runs_again_is_in_the_timeline_once(make, jobs):
     assert update["timeline"]["words"] == "3 items on 1 worker"
 
 
+def test_what_ended_in_another_way_after_all_is_in_the_timeline_once(make, jobs):
+    state = jobs.state(3)
+    stage = make(state)
+    stage.say(do="open", fold="timeline")
+    state.settle([jobs.failed(0, worker="thread 1"), jobs.completed(1, worker="thread 1")])
+    stage.refresh()
+    state.settle([jobs.completed(0, worker="thread 1"), jobs.completed(2, worker="thread 1")])
+    words = [update["timeline"]["words"] for _ in range(3) for update in stage.updates(5.0) if "timeline" in update]
+    assert words[-1] == "3 items on 1 worker"
+
+
 def test_a_list_of_jobs_has_no_folds_and_steers_each(recorded, jobs):
     states = [jobs.state(2, name=name) for name in ("one", "two")]
     actions = [Actions(state, jobs.source()) for state in states]
@@ -277,9 +384,10 @@ def test_a_list_of_jobs_has_no_folds_and_steers_each(recorded, jobs):
     card.bundle()
     card._on_message(None, {"do": "cancel", "job": "1"}, None)
     card._on_message(None, {"do": "open", "fold": "failures"}, None)
+    join_clicks()
     card.refresh()
     assert [one.done for one in actions] == [[], ["cancel"]]
-    state = recorded.sent[-1][1]["state"]
+    (state,) = [data["state"] for _, data in recorded.sent if "jobs" in data.get("state", {})]
     assert [job["title"] for job in state["jobs"]] == ["one", "two"]
     assert state["failures"] == {}
     card.close()

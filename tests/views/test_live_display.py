@@ -384,6 +384,68 @@ def test_a_widget_that_is_only_drawn_anew_stays(work, widget, ticker, sent):
     assert (widget.closed, ticker.refreshes) == (0, [])
 
 
+def test_a_display_without_its_widget_goes_on_as_text_and_html(live, work, widget, ticker, sent):
+    work.end()
+    live.show()
+    live.detach()
+    work.text, work.is_final = "0 of 2 again", False
+    live.poke()
+    ticker.tick()
+    work.end()
+    ticker.tick()
+    assert [text for text, _, _ in sent] == ["2 of 2", "2 of 2", "0 of 2 again", "2 of 2"]
+    assert widget.closed == 1
+
+
+def test_what_is_shown_again_while_its_widget_leaves_stays(work, widget, ticker, sent):
+    clock = Clock()
+    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: clock.time)
+    work.end()
+    live.show()
+    widget.views = 0
+    widget.on_request()
+    ticker.tick()
+    clock.time += display._LEAVE_SECONDS - 0.1
+    live.show()
+    clock.time += 0.2
+    ticker.tick()
+    assert widget.closed == 0
+
+
+def test_what_runs_again_meanwhile_keeps_its_widget(live, work, widget, ticker, sent):
+    work.end()
+    live.show()
+    work.is_final = False
+    live.detach()
+    assert widget.closed == 0
+
+
+def test_a_click_that_has_the_job_run_again_is_followed(live, work, widget, ticker, sent):
+    work.end()
+    live.show()
+
+    def retry():
+        work.text, work.is_final = "1 of 2", False
+        return True
+
+    widget.refresh = retry
+    widget.on_request()
+    ticker.tick()
+    assert len(ticker.refreshes) == 1
+
+
+def test_a_notebook_that_is_saved_in_mid_run_is_a_minute_old_at_most(work, widget, ticker, sent):
+    clock = Clock()
+    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: clock.time)
+    live.show()
+    widget.views = 1
+    for second in range(130):
+        work.text = f"{second} of 130"
+        clock.time += 1
+        ticker.tick()
+    assert len(sent) == 1 + 2
+
+
 def test_no_more_than_fifty_widgets_stay_open_and_those_of_running_jobs_stay(ticker, sent, monkeypatch):
     monkeypatch.setattr(display, "_open", {})
     works = [Work() for _ in range(60)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Self, overload
 
+from nbfutures.api.job_actions import JobActions
 from nbfutures.errors import InvalidOptionError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Reopened
 from nbfutures.model.outcome import Outcome, OutcomeKind
@@ -48,9 +49,10 @@ class Job:
         self._run = run
         self._single = single
         self._report = JobReport(run.state, run)
-        self._subject = CardSubject(run.key, run.state, _Actions(self))
+        self.card_subject = CardSubject(run.key.rpartition("#")[2], run.state, JobActions(self))
+        """The job as a card shows it."""
         self._display = LiveDisplay(
-            self._report.bundle, lambda: run.state.is_done, LiveCard([self._subject], self._report)
+            self._report.bundle, lambda: run.state.is_done, LiveCard([self.card_subject], self._report)
         )
         run.state.subscribe(self._on_event)
 
@@ -309,33 +311,6 @@ class Job:
     def _on_event(self, event: JobEvent) -> None:
         if isinstance(event, Reopened) or (isinstance(event, PhaseChanged) and event.phase is JobPhase.DONE):
             self._display.poke()
-
-
-class _Actions:
-    """What the buttons of a job's card do."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-
-    def available(self) -> list[str]:
-        """Return what can be done now."""
-        job = self._job
-        if job.is_done:
-            ran_badly = job.counts.settled > job.counts.completed
-            return ["retry"] if ran_badly and job._run.work.owns_calls else []
-        if job.phase is JobPhase.CANCELLING:
-            return []
-        if not job._run.work.owns_calls:
-            return ["cancel"]
-        return ["resume" if job.phase is JobPhase.PAUSED else "pause", "cancel"]
-
-    def do(self, action: str) -> None:
-        """Do it; does not block."""
-        getattr(self._job, action)()
-
-    def failure(self, index: int) -> Failure:
-        """Return why the item failed."""
-        return self._job.failure(index)
 
 
 def _is_to_retry(outcome: Outcome, wanted: tuple[Any, ...] | None) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
+from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Reopened
 from nbfutures.views.card.live_card import LiveCard
 from nbfutures.views.display import LiveDisplay
 from nbfutures.views.jobs import SHOWN, jobs_html, jobs_text
@@ -24,23 +26,40 @@ class JobsView:
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        self._jobs = list(reversed(jobs))
+        # Only those that are shown: a list that stays in the notebook must not keep all values alive.
+        self._jobs = list(reversed(jobs))[:SHOWN]
+        self._older = len(jobs) - len(self._jobs)
         self._display = LiveDisplay(
             self._bundle,
             lambda: all(job.is_done for job in self._jobs),
-            LiveCard([job._subject for job in self._jobs[:SHOWN]]),
+            LiveCard([job.card_subject for job in self._jobs]),
         )
+        for job in self._jobs:
+            _follow(job, weakref.ref(self._display))
 
     def __len__(self) -> int:
         """Return the number of jobs."""
-        return len(self._jobs)
+        return len(self._jobs) + self._older
 
     def _ipython_display_(self) -> None:
         self._display.show()
 
     def __repr__(self) -> str:
-        return jobs_text([job.snapshot for job in self._jobs])
+        return jobs_text([job.snapshot for job in self._jobs], self._older)
 
     def _bundle(self) -> dict[str, str]:
         snapshots = [job.snapshot for job in self._jobs]
-        return {"text/plain": jobs_text(snapshots), "text/html": jobs_html(snapshots)}
+        return {"text/plain": jobs_text(snapshots, self._older), "text/html": jobs_html(snapshots, self._older)}
+
+
+def _follow(job: Job, display: weakref.ref[LiveDisplay]) -> None:
+    """Have the display look again when the job ends or runs once more, as long as there is a display."""
+
+    def on_event(event: JobEvent) -> None:
+        shown = display()
+        if shown is None:
+            unsubscribe()
+        elif isinstance(event, Reopened) or (isinstance(event, PhaseChanged) and event.phase is JobPhase.DONE):
+            shown.poke()
+
+    unsubscribe = job.card_subject.state.subscribe(on_event)

@@ -56,6 +56,9 @@ class JobSnapshot:
     is_flow: bool = False
     """Whether it is a flow, which may end well without any item."""
 
+    is_open_ended: bool = False
+    """Whether more items may come."""
+
     @property
     def is_done(self) -> bool:
         """Whether every item is settled."""

@@ -164,7 +164,7 @@ class JobState:
     def restart(self) -> None:
         """Begin anew, for a job that ended before it came to know its items."""
         with self.changed:
-            self.ended = None
+            self._wake_up()
             self._crashed = None
             self._note = ""
             self._open_ended = True
@@ -320,6 +320,7 @@ class JobState:
                 note=self._note,
                 crashed=self._crashed is not None,
                 is_flow=self.is_flow,
+                is_open_ended=self._open_ended,
             )
 
     # --- with the lock held ------------------------------------------------------------------------------------

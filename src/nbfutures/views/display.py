@@ -28,6 +28,9 @@ _MOST_OPEN = 50
 _LEAVE_SECONDS = 10.0
 """How long a widget is kept that the browser shows no more: it may just be drawn anew."""
 _PLAIN_SECONDS = 0.9
+"""How often text and HTML are renewed where no browser draws the widget ..."""
+_SAVED_SECONDS = 60.0
+"""... and where one does, for a notebook that is saved while the job runs."""
 _hooked: list[Any] = []
 """The shell that tells when a cell has ended; at most one."""
 
@@ -86,11 +89,14 @@ class LiveDisplay:
         self._ticker = ticker
         self._clock = clock
         widget.on_request = self._answer
-        self._lock = threading.Lock()
+        # A user's `repr` may run with it held, and show the same job.
+        self._lock = threading.RLock()
         """Held while something is sent, so that an older state never overwrites a newer one."""
         self._context: contextvars.Context | None = None
         self._sent: dict[str, dict[str, str]] = {}
         """Display id -> the text and the HTML that were sent last."""
+        self._plain: set[str] = set()
+        """Those of them in which the widget has been replaced by text and HTML."""
         self._last_sent = 0.0
         self._unseen_since: float | None = None
 
@@ -111,6 +117,7 @@ class LiveDisplay:
                 return
             # The cell is known in the context of the thread that shows, not in that of one that only pokes.
             self._context = contextvars.copy_context()
+            self._unseen_since = None
             display_id = uuid.uuid4().hex
             self._send(display_id, bundle, is_update=False)
         _keep_few(self)
@@ -131,12 +138,15 @@ class LiveDisplay:
             self._ticker.poke(self._refresh)
 
     def detach(self) -> None:
-        """Put text and HTML in the widget's place for good, and let go of it."""
+        """Put text and HTML in the widget's place for good, if it is final, and let go of the widget."""
         with self._lock:
-            for display_id in self._sent:
-                _send(self._bundle(), {}, display_id, is_update=True)
-            self._sent.clear()
+            if not self._is_final():
+                return
+            self._plain.update(self._sent)
             self._widget.close()
+            self._unseen_since = None
+            for display_id in self._sent:
+                self._send(display_id, self._bundle(), is_update=True)
         with _waiting_lock:
             _open.pop(self, None)
 
@@ -160,7 +170,8 @@ class LiveDisplay:
             return
         with _waiting_lock:
             _waiting.discard(self)
-        self._send_plain(again=True)
+        # A browser that draws the widget takes in what the ticker sends as well; each update draws it anew.
+        self._send_plain(again=self._widget.views is None)
 
     def _follow(self) -> None:
         self._ticker.add(self._refresh, self._context)
@@ -170,10 +181,12 @@ class LiveDisplay:
 
     def _refresh(self) -> bool:
         is_final = self._is_final()
-        is_told = self._widget.refresh()
-        if is_final or (self._widget.views is None and self._clock() - self._last_sent >= _PLAIN_SECONDS):
+        is_told = self._widget.refresh() if len(self._plain) < len(self._sent) else True
+        pause = _PLAIN_SECONDS if self._widget.views is None else _SAVED_SECONDS
+        if is_final or self._clock() - self._last_sent >= pause:
             self._send_plain(again=False)
-        return is_final and is_told and not self._is_leaving()
+        # Asked again: a click may have had the job run once more.
+        return is_final and is_told and self._is_final() and not self._is_leaving()
 
     def _send_plain(self, *, again: bool) -> None:
         with self._lock:
@@ -183,7 +196,7 @@ class LiveDisplay:
                     self._send(display_id, bundle, is_update=True)
 
     def _send(self, display_id: str, bundle: dict[str, str], *, is_update: bool) -> None:
-        data, metadata = self._widget.bundle()
+        data, metadata = ({}, {}) if display_id in self._plain else self._widget.bundle()
         _send({**data, **bundle}, metadata, display_id, is_update=is_update)
         self._sent[display_id] = bundle
         self._last_sent = self._clock()
@@ -194,6 +207,8 @@ class LiveDisplay:
             self._unseen_since = None
             return False
         now = self._clock()
+        if len(self._plain) == len(self._sent):
+            return False
         if self._unseen_since is None:
             self._unseen_since = now
         if now - self._unseen_since < _LEAVE_SECONDS:

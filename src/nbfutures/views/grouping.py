@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nbfutures.model.outcome import OutcomeKind
@@ -39,8 +39,8 @@ class FailureGroup:
     """Index of the first such item."""
     example: str
     """The arguments of the first such item."""
-    number: int = 0
-    """Which group it was, from 0, in the order in which they appeared."""
+    key: str = field(default="", compare=False)
+    """Tells the group from the job's others, also after they were counted anew."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class FailureTally:
         Args:
             limit: How many at most; `None` for all.
         """
-        groups = enumerate(self._groups.values())
+        groups = self._groups.items()
         largest = heapq.nsmallest(
             len(self._groups) if limit is None else limit, groups, key=lambda one: (-one[1].count, one[1].first)
         )
@@ -103,9 +103,9 @@ class FailureTally:
                 where=place_words(group.place),
                 first=group.first,
                 example=source_input(self._source, group.first),
-                number=number,
+                key=f"{hash(key):x}",
             )
-            for number, group in largest
+            for key, group in largest
         ]
 
     def _count(self, outcome: Outcome) -> None:

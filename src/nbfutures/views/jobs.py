@@ -21,14 +21,19 @@ _NONE = "No jobs yet."
 _CELL = "text-align:left;padding:2px 12px 2px 0;vertical-align:top"
 
 
-def jobs_text(snapshots: Sequence[JobSnapshot]) -> str:
-    """Return jobs as text, one line for each, in the order given."""
+def jobs_text(snapshots: Sequence[JobSnapshot], older: int = 0) -> str:
+    """Return jobs as text, one line for each, in the order given.
+
+    Args:
+        snapshots: The jobs; the first thirty are shown.
+        older: How many there are besides.
+    """
     lines = [job_text(snapshot).splitlines()[0] for snapshot in snapshots[:SHOWN]]
-    return "\n".join(lines + _rest(snapshots)) or _NONE
+    return "\n".join(lines + _rest(snapshots, older)) or _NONE
 
 
-def jobs_html(snapshots: Sequence[JobSnapshot]) -> str:
-    """Return jobs as an HTML table, one row for each, in the order given."""
+def jobs_html(snapshots: Sequence[JobSnapshot], older: int = 0) -> str:
+    """Return jobs as an HTML table, one row for each, in the order given; arguments as for `jobs_text`."""
     if not snapshots:
         return f"<div>{_NONE}</div>"
     rows = []
@@ -43,7 +48,7 @@ def jobs_html(snapshots: Sequence[JobSnapshot]) -> str:
         for name in ("Job", "State", "Items", "Time", "Pace")
     )
     body = "".join(f'<tr style="background:none">{row}</tr>' for row in rows)
-    rest = "".join(f"<div>{line}</div>" for line in _rest(snapshots))
+    rest = "".join(f"<div>{line}</div>" for line in _rest(snapshots, older))
     return (
         '<div style="font-family:var(--jp-ui-font-family,system-ui,sans-serif);'
         'font-size:var(--jp-ui-font-size1,13px);font-variant-numeric:tabular-nums">'
@@ -52,6 +57,6 @@ def jobs_html(snapshots: Sequence[JobSnapshot]) -> str:
     )
 
 
-def _rest(snapshots: Sequence[JobSnapshot]) -> list[str]:
-    more = len(snapshots) - SHOWN
+def _rest(snapshots: Sequence[JobSnapshot], older: int) -> list[str]:
+    more = max(len(snapshots) - SHOWN, 0) + older
     return [f"and {more:,} older"] if more > 0 else []

@@ -30,7 +30,8 @@ class JobReport:
     def __init__(self, state: JobState, source: ItemSource) -> None:
         self._state = state
         self._source = source
-        self._lock = threading.Lock()
+        # A user's `repr` may run with it held, and show the job.
+        self._lock = threading.RLock()
         self._tally = FailureTally(source)
         self._position = 0
         self._is_stale = False

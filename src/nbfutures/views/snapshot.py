@@ -64,7 +64,9 @@ class JobDescription(TypedDict):
     crashed: bool
     counts: CountsDescription
     percent: int
-    """Settled items in percent, rounded down: 100 only when all are."""
+    """Settled items in percent, rounded down: 100 only when all are, and 0 while more may come."""
+    is_open_ended: bool
+    """Whether more items may come."""
     rate: float | None
     """Items per second."""
     seconds_left: float | None
@@ -106,6 +108,7 @@ def describe(snapshot: JobSnapshot) -> JobDescription:
             "waiting": counts.waiting,
         },
         "percent": _percent(snapshot),
+        "is_open_ended": snapshot.is_open_ended,
         "rate": rate,
         "seconds_left": left,
         "elapsed": _finite(snapshot.elapsed) or 0.0,
@@ -187,6 +190,8 @@ def _speed_up_words(speed_up: float | None, workers: int) -> str:
 
 def _percent(snapshot: JobSnapshot) -> int:
     total = snapshot.counts.total
+    if snapshot.is_open_ended:
+        return 0
     if total == 0:
         return 100 if snapshot.is_done else 0
     return 100 * snapshot.counts.settled // total

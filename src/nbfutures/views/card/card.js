@@ -7,7 +7,7 @@
  * @typedef {{total: number, settled: number, completed: number, failed: number, cancelled: number, skipped: number,
  *   running: number, waiting: number}} Counts
  * @typedef {{key: string, title: string, state: string, phase: string, is_done: boolean, crashed: boolean,
- *   counts: Counts, percent: number, elapsed: number, note: string, words: Record<string, string>,
+ *   is_open_ended: boolean, counts: Counts, percent: number, elapsed: number, note: string, words: Record<string, string>,
  *   actions: string[]}} Job
  */
 
@@ -16,14 +16,20 @@ export const KINDS = ["completed", "failed", "cancelled", "skipped", "running", 
 
 const ACTIONS = { pause: "Pause", resume: "Resume", retry: "Retry", cancel: "Cancel" };
 const CALM_SECONDS = 0.5; // nothing flashes for a job that ends sooner
-const PATIENCE_MS = 1500; // a click that has had no effect for so long is explained
+const PATIENCE_MS = 1500; // a click that the kernel has not taken for so long is explained
+const SPEAK_MS = 300; // a live region that has just been made is not heard
+const BACK_MS = 2000; // a card that is drawn anew within so long gets the keyboard's focus back
 
-/** Parts of the bar with their width in percent; each that is there at all is at least `least` wide. */
-export function segments(counts, least = 0.4) {
+/**
+ * Parts of the bar with their width in percent; each that is there at all is at least `least` wide.
+ * While more items may come, a tenth is left free: nobody knows how far it is.
+ */
+export function segments(counts, { least = 0.4, isOpenEnded = false } = {}) {
   const kinds = KINDS.filter((kind) => kind !== "waiting" && counts[kind] > 0);
   const widths = kinds.map((kind) => Math.max((100 * counts[kind]) / counts.total, least));
   const sum = widths.reduce((one, other) => one + other, 0);
-  const scale = sum > 100 ? 100 / sum : 1;
+  const most = isOpenEnded ? 90 : 100;
+  const scale = sum > most ? most / sum : 1;
   return kinds.map((kind, i) => ({ kind, width: widths[i] * scale }));
 }
 
@@ -106,6 +112,12 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** A name by which the focus finds an element again in another drawing of the same card. */
+function nameFocus(element, name) {
+  element.dataset.focus = name;
+  return element;
+}
+
 /** Bar, words and buttons of one job. */
 class JobPart {
   constructor(send, { small }) {
@@ -114,10 +126,12 @@ class JobPart {
     this.job = null;
     this.title = make("strong", "nbf-title");
     this.state = make("span", "nbf-state");
+    this.name = nameFocus(make("div", "nbf-name", this.title, this.state), "name");
+    this.name.tabIndex = -1;
     this.buttons = make("div", "nbf-buttons");
     this.byAction = {};
     for (const [action, text] of Object.entries(ACTIONS)) {
-      const button = make("button", "nbf-button", text);
+      const button = nameFocus(make("button", "nbf-button", text), action);
       button.type = "button";
       button.addEventListener("click", () => this.click(action));
       this.byAction[action] = button;
@@ -133,7 +147,7 @@ class JobPart {
     this.root = make(
       "div",
       small ? "nbf-job nbf-small" : "nbf-job",
-      make("div", "nbf-head", make("div", "nbf-name", this.title, this.state), this.buttons),
+      make("div", "nbf-head", this.name, this.buttons),
       this.track,
       make("div", "nbf-line", this.counts, this.pace),
       this.note,
@@ -152,6 +166,13 @@ class JobPart {
       this.waiting.hidden = false;
       say(this.waiting, "Sent; the kernel takes it up when the running cell ends. If it was restarted, run this cell again.");
     }, PATIENCE_MS);
+  }
+
+  /** The kernel has taken the click. */
+  taken() {
+    clearTimeout(this.timer);
+    this.waiting.hidden = true;
+    for (const button of Object.values(this.byAction)) button.setAttribute("aria-disabled", "false");
   }
 
   draw(job) {
@@ -182,18 +203,16 @@ class JobPart {
   drawButtons(job, before) {
     const changed = !before || job.actions.join() !== before.actions.join() || job.phase !== before.phase;
     if (!changed) return;
-    clearTimeout(this.timer);
-    this.waiting.hidden = true;
+    this.taken();
     const focused = this.buttons.contains(document.activeElement) ? document.activeElement : null;
     for (const [action, button] of Object.entries(this.byAction)) {
       button.hidden = !job.actions.includes(action);
-      button.setAttribute("aria-disabled", "false");
       const label = action === "retry" ? retryLabel(job.counts) : ACTIONS[action];
       say(button, label);
       button.setAttribute("aria-label", `${label}: ${job.title}`);
     }
-    // The keyboard stays where it was: on the button that took the place of the one that was pressed.
-    if (focused?.hidden) Object.values(this.byAction).find((button) => !button.hidden)?.focus();
+    // The keyboard stays where it was: on the button that took the place of the one that was pressed, or on the job.
+    if (focused?.hidden) (Object.values(this.byAction).find((button) => !button.hidden) ?? this.name).focus();
   }
 
   drawBar(job) {
@@ -203,10 +222,11 @@ class JobPart {
     this.track.hidden = counts.total === 0 && job.is_done;
     this.track.setAttribute("aria-label", job.title);
     this.track.setAttribute("aria-valuemax", String(Math.max(counts.total, 1)));
-    this.track.setAttribute("aria-valuenow", String(counts.settled));
+    if (job.is_open_ended) this.track.removeAttribute("aria-valuenow");
+    else this.track.setAttribute("aria-valuenow", String(counts.settled));
     this.track.setAttribute("aria-valuetext", job.words.counts || job.state);
     if (!isShown) return;
-    const parts = segments(counts);
+    const parts = segments(counts, { isOpenEnded: job.is_open_ended });
     while (this.track.children.length > parts.length) this.track.lastChild.remove();
     while (this.track.children.length < parts.length) this.track.append(make("div"));
     parts.forEach(({ kind, width }, i) => {
@@ -226,67 +246,101 @@ class Fold {
   constructor(name, title, ui, send) {
     this.body = make("div", "nbf-fold-body");
     this.label = make("span", "", title);
-    this.root = make("details", "nbf-fold", make("summary", "", this.label), this.body);
-    this.root.open = ui.folds.has(name);
+    const summary = nameFocus(make("summary", "", this.label), `fold ${name}`);
+    this.root = make("details", "nbf-fold", summary, this.body);
+    let isOpen = (this.root.open = ui.folds.has(name));
     this.root.addEventListener("toggle", () => {
-      if (this.root.open === ui.folds.has(name)) return;
-      if (this.root.open) ui.folds.add(name);
+      if (this.root.open === isOpen) return;
+      isOpen = this.root.open;
+      if (isOpen) ui.folds.add(name);
       else ui.folds.delete(name);
-      send({ do: this.root.open ? "open" : "close", fold: name });
+      send({ do: isOpen ? "open" : "close", fold: name });
     });
-    if (this.root.open) send({ do: "open", fold: name });
+    if (isOpen) send({ do: "open", fold: name });
   }
 }
 
-function drawFailures(body, failures, ui, send) {
-  const rows = failures.groups ?? [];
-  const known = new Map([...body.querySelectorAll("details")].map((row) => [row.dataset.key, row]));
-  const drawn = rows.map((group) => {
-    const row = known.get(group.key) ?? failureRow(group, ui, send);
-    say(row.querySelector(".nbf-number"), group.count.toLocaleString("en-US"));
-    say(row.querySelector("code"), group.message ? `${group.error}: ${group.message}` : group.error);
-    say(row.querySelector(".nbf-where"), group.where);
-    return row;
-  });
-  const more = make("div", "nbf-note", failures.more ? `and ${failures.more.toLocaleString("en-US")} more kinds: job.errors()` : "");
-  more.hidden = !failures.more;
-  if (!rows.length) drawn.push(make("div", "nbf-note", "No failures."));
-  // Rows that stay in place are not touched: moving one would take the keyboard's focus from it.
-  [...drawn, more].forEach((row, i) => {
-    if (body.children[i] !== row) body.insertBefore(row, body.children[i] ?? null);
-  });
-  while (body.children.length > drawn.length + 1) body.lastChild.remove();
-}
+/** The rows of the fold "Failures". */
+class FailureRows {
+  constructor(body, ui, send) {
+    this.body = body;
+    this.ui = ui;
+    this.send = send;
+    this.rows = new Map();
+    this.more = make("div", "nbf-note");
+    this.none = make("div", "nbf-note", "No failures.");
+  }
 
-function failureRow(group, ui, send) {
-  const detail = make("div", "nbf-detail", "…");
-  const row = make(
-    "details",
-    "nbf-failure",
-    make("summary", "", make("span", "nbf-number"), " × ", make("code"), make("span", "nbf-where")),
-    detail,
-  );
-  row.dataset.key = group.key;
-  row.dataset.first = String(group.first);
-  row.open = ui.failures.has(group.key);
-  row.addEventListener("toggle", () => {
-    if (row.open) ui.failures.add(group.key);
-    else ui.failures.delete(group.key);
-    if (row.open) send({ do: "failure", index: group.first });
-  });
-  return row;
-}
-
-function drawDetail(body, detail) {
-  for (const row of body.querySelectorAll(`details[data-first="${Number(detail.index)}"]`)) {
-    const blocks = detail.blocks.map(([title, text]) => {
-      const block = make("pre", "", text);
-      block.tabIndex = 0; // it scrolls: also by keyboard
-      block.setAttribute("role", "region");
-      block.setAttribute("aria-label", title);
-      return make("div", "", make("div", "nbf-caption", title), block);
+  draw(failures) {
+    const groups = failures.groups ?? [];
+    const rows = groups.map((group) => {
+      const row = this.rows.get(group.key) ?? this.make(group);
+      this.rows.set(group.key, row);
+      if (row.first !== group.first) this.point(row, group.first);
+      say(row.number, group.count.toLocaleString("en-US"));
+      say(row.code, group.message ? `${group.error}: ${group.message}` : group.error);
+      say(row.where, group.where);
+      return row.root;
     });
-    row.querySelector(".nbf-detail").replaceChildren(make("div", "nbf-headline", detail.headline), ...blocks);
+    for (const key of [...this.rows.keys()]) {
+      if (!groups.some((group) => group.key === key)) this.rows.delete(key);
+    }
+    say(this.more, failures.more ? `and ${failures.more.toLocaleString("en-US")} more kinds: job.errors()` : "");
+    const wanted = [...(rows.length ? rows : [this.none]), ...(failures.more ? [this.more] : [])];
+    for (const child of [...this.body.children]) if (!wanted.includes(child)) child.remove();
+    // The row that has the focus is not moved, the others are moved around it: else the focus would be lost.
+    const focused = wanted.findIndex((row) => row.contains(document.activeElement));
+    if (focused >= 0) {
+      const anchor = wanted[focused];
+      for (const row of wanted.slice(0, focused)) anchor.before(row);
+      for (const row of wanted.slice(focused + 1).reverse()) anchor.after(row);
+    } else {
+      wanted.forEach((row, i) => {
+        if (this.body.children[i] !== row) this.body.insertBefore(row, this.body.children[i] ?? null);
+      });
+    }
+  }
+
+  make(group) {
+    const row = { number: make("span", "nbf-number"), code: make("code"), where: make("span", "nbf-where") };
+    row.detail = make("div", "nbf-detail", "…");
+    const summary = nameFocus(make("summary", "", row.number, " × ", row.code, row.where), `failure ${group.key}`);
+    row.root = make("details", "nbf-failure", summary, row.detail);
+    row.first = group.first;
+    row.root.open = this.ui.failures.has(group.key);
+    // Also called once for a row that is made open.
+    row.root.addEventListener("toggle", () => {
+      if (row.root.open) this.ui.failures.add(group.key);
+      else this.ui.failures.delete(group.key);
+      if (row.root.open && row.asked !== row.first) this.ask(row);
+    });
+    return row;
+  }
+
+  ask(row) {
+    row.asked = row.first;
+    this.send({ do: "failure", index: row.first });
+  }
+
+  /** The group has another first item: what is shown of the one before is not true any more. */
+  point(row, first) {
+    row.first = first;
+    row.detail.replaceChildren("…");
+    if (row.root.open) this.ask(row);
+  }
+
+  answer({ index, headline, blocks }) {
+    for (const row of this.rows.values()) {
+      if (row.first !== index) continue;
+      const drawn = blocks.map(([title, text]) => {
+        const block = make("pre", "", text);
+        block.tabIndex = 0; // it scrolls: also by keyboard
+        block.setAttribute("role", "group");
+        block.setAttribute("aria-label", `${title} of item ${index}`);
+        return make("div", "", make("div", "nbf-caption", title), block);
+      });
+      row.detail.replaceChildren(make("div", "nbf-headline", headline), ...drawn);
+    }
   }
 }
 
@@ -314,7 +368,8 @@ function drawTimeline(body, timeline) {
   const shown = lanes.length <= 20 ? lanes.map((lane) => make("span", "", lane.name)) : [make("span", "", `${lanes.length} workers`)];
   const chart = make("div", "nbf-chart", make("div", "nbf-lanes", ...shown), svg);
   const axis = make("div", "nbf-axis", make("span", "", "0 s"), make("span", "", secondsWords(span)));
-  body.replaceChildren(chart, axis, make("div", "nbf-note", timeline.words));
+  chart.append(axis);
+  body.replaceChildren(chart, make("div", "nbf-note", timeline.words));
 }
 
 function drawResults(body, results) {
@@ -338,41 +393,76 @@ function drawResults(body, results) {
   body.replaceChildren(make("table", "nbf-results", head, make("tbody", "", ...rows)));
 }
 
-/** What a person has opened; kept while the same card is drawn anew, as when the job ends. */
-const opened = new Map();
+/** Differs for each page, and for each kernel that a page is connected to anew. */
+const instance = newId();
+
+/** What a person has opened and heard; kept while the same card is drawn anew, as when the job ends. */
+const memories = new Map();
+
+function newId() {
+  return globalThis.crypto?.randomUUID?.() ?? String(Math.random());
+}
+
+function memoryOf(uid) {
+  if (!memories.has(uid)) {
+    memories.set(uid, { folds: new Set(), failures: new Set(), jobs: new Map(), roots: new Set(), focus: null });
+  }
+  return memories.get(uid);
+}
+
+/** Give the focus back to a card that was drawn anew while the keyboard was in it. */
+function restoreFocus(memory) {
+  const root = [...memory.roots].at(-1);
+  if (!root || !memory.focus || performance.now() - memory.focus.when > BACK_MS) return;
+  if (document.activeElement && document.activeElement !== document.body) return;
+  const name = CSS.escape(memory.focus.name);
+  const found = root.querySelector(`[data-focus="${name}"]:not([hidden])`) ?? root.querySelector('[data-focus="name"]');
+  found?.focus({ preventScroll: true });
+  memory.focus = null;
+}
 
 function render({ model, el }) {
-  const view = crypto.randomUUID?.() ?? String(Math.random());
+  const view = newId();
   const send = (message) => model.send({ ...message, view });
   const isList = model.get("is_list");
+  const memory = memoryOf(model.get("uid"));
   const status = make("div", "nbf-status");
   status.setAttribute("role", "status");
   status.setAttribute("aria-live", "polite");
   const parts = new Map();
   const list = make("div", "nbf-jobs");
-  const root = make("section", "nbf-card", list);
-  root.setAttribute("aria-label", isList ? "Jobs" : "Job");
+  const root = make("div", "nbf-card", list);
+  root.setAttribute("role", "group");
+  send({ do: "hello", instance });
   const folds = isList ? null : makeFolds();
   root.append(status);
   el.append(root);
+  memory.roots.add(root);
 
   function makeFolds() {
-    const key = "card";
-    if (!opened.has(key)) opened.set(key, { folds: new Set(), failures: new Set() });
-    const ui = opened.get(key);
-    const made = {
-      failures: new Fold("failures", "Failures", ui, send),
-      timeline: new Fold("timeline", "Timeline", ui, send),
-      results: new Fold("results", "Results", ui, send),
-      ui,
-    };
-    root.append(make("div", "nbf-folds", made.failures.root, made.timeline.root, made.results.root));
-    return made;
+    const failures = new Fold("failures", "Failures", memory, send);
+    const timeline = new Fold("timeline", "Timeline", memory, send);
+    const results = new Fold("results", "Results", memory, send);
+    root.append(make("div", "nbf-folds", failures.root, timeline.root, results.root));
+    return { failures, timeline, results, rows: new FailureRows(failures.body, memory, send) };
+  }
+
+  function speak(words) {
+    clearTimeout(speaking);
+    unsaid = [...unsaid, ...words];
+    if (!unsaid.length) return;
+    speaking = setTimeout(() => {
+      // Cleared first: the same words a second time would not be a change.
+      status.textContent = "";
+      status.textContent = unsaid.join(". ");
+      unsaid = [];
+    }, SPEAK_MS);
   }
 
   function draw() {
     frame = 0;
     const jobs = model.get("jobs");
+    root.setAttribute("aria-label", isList ? "Jobs" : `Job ${jobs[0]?.title ?? ""}`);
     const keys = new Set(jobs.map((job) => job.key));
     for (const [key, part] of parts) {
       if (!keys.has(key)) {
@@ -381,14 +471,16 @@ function render({ model, el }) {
         parts.delete(key);
       }
     }
+    const words = [];
     jobs.forEach((job, i) => {
       if (!parts.has(job.key)) parts.set(job.key, new JobPart(send, { small: isList }));
       const part = parts.get(job.key);
-      const said = announcement(part.job, job);
+      words.push(announcement(memory.jobs.get(job.key), job));
+      memory.jobs.set(job.key, job);
       part.draw(job);
-      if (said) say(status, said);
       if (list.children[i] !== part.root) list.insertBefore(part.root, list.children[i] ?? null);
     });
+    speak(words.filter(Boolean));
     if (isList && !jobs.length) list.replaceChildren(make("div", "nbf-note", "No jobs yet."));
     if (folds && jobs.length) drawFolds(jobs[0]);
   }
@@ -400,37 +492,62 @@ function render({ model, el }) {
     const hasRun = counts.completed + counts.failed > 0;
     folds.timeline.root.hidden = !hasRun || counts.total < 2;
     folds.results.root.hidden = !counts.completed;
-    if (folds.failures.root.open) drawFailures(folds.failures.body, model.get("failures"), folds.ui, send);
-    if (folds.timeline.root.open && drawnTimeline !== model.get("timeline")) {
-      drawnTimeline = model.get("timeline");
-      drawTimeline(folds.timeline.body, drawnTimeline);
-    }
-    if (folds.results.root.open) drawResults(folds.results.body, model.get("results"));
-    for (const row of folds.failures.body.querySelectorAll("details[open]")) {
-      if (row.dataset.asked) continue;
-      row.dataset.asked = "yes";
-      send({ do: "failure", index: Number(row.dataset.first) });
-    }
+    drawNew(folds.failures, "failures", (value) => folds.rows.draw(value));
+    drawNew(folds.timeline, "timeline", (value) => drawTimeline(folds.timeline.body, value));
+    drawNew(folds.results, "results", (value) => drawResults(folds.results.body, value));
   }
 
-  let drawnTimeline = null;
+  /** Draw a fold that is open, if there is something new: what is drawn can be selected and copied. */
+  function drawNew(fold, name, drawValue) {
+    const value = model.get(name);
+    if (!fold.root.open || drawn[name] === value) return;
+    drawn[name] = value;
+    drawValue(value);
+  }
+
+  const drawn = {};
   let frame = 0;
+  let speaking = 0;
+  let unsaid = [];
   // A hidden tab draws no frames: one is waiting at most, and draws what is newest then.
   const ask = () => {
     frame ||= requestAnimationFrame(draw);
   };
   const answer = (message) => {
-    if (message?.answer === "failure" && folds) drawDetail(folds.failures.body, message);
+    if (message?.answer === "failure" && folds) folds.rows.answer(message);
+    if (message?.answer === "taken") parts.get(message.job)?.taken();
   };
+  const keepFocus = (event) => {
+    const name = event.target.dataset?.focus;
+    if (name) memory.focus = { name, when: performance.now() };
+  };
+  const loseFocus = (event) => {
+    // To another element: left by the person. To nothing: perhaps since the card is being drawn anew.
+    if (event.relatedTarget) memory.focus = null;
+    else if (memory.focus) memory.focus.when = performance.now();
+  };
+  root.addEventListener("focusin", keepFocus);
+  root.addEventListener("focusout", loseFocus);
+  root.addEventListener("toggle", ask, true);
   model.on("change", ask);
   model.on("msg:custom", answer);
   draw();
-  send({ do: "hello" });
+  speak(memory.unsaid ?? []);
+  memory.unsaid = [];
+  setTimeout(() => restoreFocus(memory));
   return () => {
+    const focused = root.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
+    if (focused) memory.focus = { name: focused, when: performance.now() };
+    else if (memory.focus) memory.focus.when = performance.now();
     model.off("change", ask);
     model.off("msg:custom", answer);
     cancelAnimationFrame(frame);
+    clearTimeout(speaking);
+    // What this drawing had still to say, the next one says.
+    if (unsaid.length) memory.unsaid = [...(memory.unsaid ?? []), ...unsaid];
     for (const part of parts.values()) part.dispose();
+    memory.roots.delete(root);
+    setTimeout(() => restoreFocus(memory));
     send({ do: "bye" });
   };
 }

@@ -16,9 +16,12 @@ _FOLDER = Path(__file__).parent
 class Card(anywidget.AnyWidget):
     """What the browser knows of a job, or of a list of jobs. Written by one thread."""
 
-    _esm: ClassVar[Path] = _FOLDER / "card.js"
-    _css: ClassVar[Path] = _FOLDER / "card.css"
+    # As text: of a path, anywidget keeps every widget that was ever made, to tell it of changes in the file.
+    _esm: ClassVar[str] = (_FOLDER / "card.js").read_text(encoding="utf-8")
+    _css: ClassVar[str] = (_FOLDER / "card.css").read_text(encoding="utf-8")
 
+    uid = traitlets.Unicode().tag(sync=True)
+    """Tells the card from others, also where it is drawn anew."""
     jobs = traitlets.List(trait=traitlets.Dict()).tag(sync=True)
     """A `JobDescription` with the actions that the job offers now, for each job; mostly one."""
     is_list = traitlets.Bool(default_value=False).tag(sync=True)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
+import uuid
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nbfutures.model.events import JobEvent, Reopened
-from nbfutures.views.card.messages import failure_answer, failure_rows, job_message, result_rows, timeline_message
+from nbfutures.model.outcome import OutcomeKind
+from nbfutures.views.card.messages import (
+    failure_answer,
+    failure_rows,
+    job_message,
+    no_failure_answer,
+    result_rows,
+    timeline_message,
+)
 from nbfutures.views.html import first_and_last
-from nbfutures.views.timeline import Timeline
+from nbfutures.views.timeline_reader import TimelineReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +36,6 @@ __all__ = ["CardActions", "CardSubject", "LiveCard"]
 _logger = logging.getLogger(__name__)
 
 _GROUPS = 20
-_FOLDS = frozenset({"failures", "timeline", "results"})
 _FOLD_SECONDS = {"failures": 1.0, "timeline": 2.0, "results": 1.0}
 """How often the content of an open fold may be sent."""
 _SEND_SECONDS = 0.24
@@ -35,12 +43,10 @@ _SEND_SECONDS = 0.24
 _FEW = 4
 _MANY_SECONDS = 0.9
 """The same for a list of more than a few jobs."""
-_SHARE = 50_000
-"""Outcomes that one refresh takes into the timeline, so that a click need not wait for a million of them."""
 
 
 class CardActions(Protocol):
-    """What the buttons do. Each is called in the ticker's thread and must not block."""
+    """What the buttons do. `do` and `failure` are called on a thread of their own: they may run a user's code."""
 
     def available(self) -> Sequence[str]:
         """Return what can be done now, of "pause", "resume", "retry" and "cancel"."""
@@ -60,7 +66,7 @@ class CardSubject:
     """One job on a card."""
 
     key: str
-    """Tells the job from others."""
+    """Tells the job from others: a few characters."""
     state: JobState
     actions: CardActions
     """What its buttons do."""
@@ -69,8 +75,8 @@ class CardSubject:
 class LiveCard:
     """The card of one job, or of a list of them.
 
-    All that is sent goes through `refresh`, so that one thread writes at a time and nothing older overwrites what is
-    newer. What the browser asks for is put on a queue, since it may arrive on the thread that runs the cells.
+    All that is sent goes through `refresh`, one thread at a time, so that nothing older overwrites what is newer. What
+    the browser asks for may arrive on the thread that runs the cells, so that it is only noted there.
 
     Args:
         subjects: The jobs.
@@ -90,23 +96,31 @@ class LiveCard:
         self._report = report
         self._clock = clock
         self._card: Card | None = None
+        # Values are turned into text with it held, by code that may be a user's: that may show the job again.
+        self._sending = threading.RLock()
         self._lock = threading.Lock()
-        self._requests: deque[dict[str, Any]] = deque()
+        """Held for moments, and never while a user's code runs."""
+        self._answers: deque[dict[str, Any]] = deque()
         self._views: set[str] = set()
         """Where the browser shows the card now."""
-        self._was_seen = False
-        self._folds: dict[str, float] = {}
-        """Open folds, with the time at which their content was sent last."""
+        self._instance: str | None = None
+        """Which page the views are in: a page that is closed says nothing, and the next one takes its place."""
+        self._folds: dict[str, set[str]] = {}
+        """Open folds, and the views that they are open in."""
+        self._fold_sent: dict[str, float] = {}
+        self._is_new = False
+        """Whether a view has come that may have missed something."""
         self._last_sent = 0.0
-        self._timeline: _TimelineReader | None = None
+        self._timeline: TimelineReader | None = None
 
     def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the widget as data and metadata by MIME type; it is made by the first call."""
+        jobs = self._jobs()
         with self._lock:
             if self._card is None:
                 from nbfutures.views.card.card import Card
 
-                self._card = Card(jobs=self._jobs(), is_list=self._report is None)
+                self._card = Card(jobs=jobs, is_list=self._report is None, uid=uuid.uuid4().hex)
                 self._card.on_msg(self._on_message)
             made = self._card._repr_mimebundle_()
         return made if isinstance(made, tuple) else (made or {}, {})
@@ -117,34 +131,36 @@ class LiveCard:
         Returns:
             Whether all is told: not while something is held back to keep to the pace.
         """
-        with self._lock:
-            if self._card is None:
+        with self._sending:
+            card = self._card
+            if card is None:
                 return True
             is_final = all(subject.state.is_done for subject in self._subjects.values())
-            answers = self._take_requests()
-            now = self._clock()
             is_told = True
+            now = self._clock()
             if is_final or now - self._last_sent >= (_SEND_SECONDS if len(self._subjects) <= _FEW else _MANY_SECONDS):
-                self._send(self._card, now, is_final=is_final)
-                is_told = "timeline" not in self._folds or self._timeline is None or self._timeline.is_complete
+                self._send(card, now, is_final=is_final)
+                is_told = self._timeline is None or "timeline" not in self._folds or self._timeline.is_complete
             else:
                 is_told = False
-            for answer in answers:
-                self._card.send(answer)
+            while self._answers:
+                card.send(self._answers.popleft())
         return is_told
 
     @property
     def views(self) -> int | None:
         """How many places the browser shows the card in; `None` if it never has."""
-        return len(self._views) if self._was_seen else None
+        return len(self._views) if self._instance is not None else None
 
     def close(self) -> None:
         """Let go of the widget; the next `bundle` makes another."""
-        with self._lock:
+        with self._sending, self._lock:
             card, self._card = self._card, None
-            self._views.clear()
-            self._was_seen = False
-            self._folds.clear()
+            self._forget_views()
+            self._instance = None
+            if self._timeline is not None:
+                self._timeline.close()
+                self._timeline = None
         if card is not None:
             card.on_msg(self._on_message, remove=True)
             card.close()
@@ -152,45 +168,83 @@ class LiveCard:
     # --- from the browser, on whichever thread the kernel takes it in -------------------------------------------------
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
-        if isinstance(content, dict):
-            self._requests.append(content)
+        if not isinstance(content, dict):
+            return
+        what, view, fold = content.get("do"), str(content.get("view", ""))[:80], content.get("fold")
+        with self._lock:
+            if what == "hello":
+                self._welcome(view, str(content.get("instance", ""))[:80])
+            elif what == "bye":
+                self._leave(view)
+            elif what == "open" and self._report is not None and fold in _FOLD_SECONDS:
+                self._folds.setdefault(str(fold), set()).add(view)
+                self._fold_sent[str(fold)] = 0.0
+            elif what == "close":
+                self._close_fold(str(fold), view)
+            elif isinstance(what, str):
+                # A click may run what a user has put on a future's end, for as long as that likes.
+                threading.Thread(
+                    target=contextvars.copy_context().run,
+                    args=(self._do, what, content),
+                    name="nbfutures click",
+                    daemon=True,
+                ).start()
+        self.on_request()
+
+    def _do(self, what: str, content: dict[str, Any]) -> None:
+        if what == "failure":
+            self._answers.append(self._failure(content.get("index")))
+        else:
+            subject = self._subjects.get(str(content.get("job")))
+            if subject is None:
+                return
+            self._answers.append({"answer": "taken", "job": subject.key})
             self.on_request()
+            try:
+                # What was offered when the button was drawn may be over by now.
+                if what in subject.actions.available():
+                    subject.actions.do(what)
+            except Exception:
+                _logger.exception("The card could not %s the job", what)
+        self.on_request()
+
+    def _failure(self, index: object) -> dict[str, Any]:
+        state = self._only.state
+        if type(index) is not int or not 0 <= index < len(state):
+            return no_failure_answer(-1)
+        outcome = state.outcome(index)
+        if outcome is None or outcome.kind is not OutcomeKind.FAILED:
+            return no_failure_answer(index)
+        try:
+            return failure_answer(self._only.actions.failure(index))
+        except Exception:
+            return no_failure_answer(index)
 
     # --- with the lock held ------------------------------------------------------------------------------------------
 
-    def _take_requests(self) -> list[dict[str, Any]]:
-        answers = []
-        while self._requests:
-            request = self._requests.popleft()
-            try:
-                answer = self._take(request)
-            except Exception:
-                _logger.exception("A request of the card could not be met: %r", request.get("do"))
-                continue
-            if answer is not None:
-                answers.append(answer)
-        return answers
+    def _welcome(self, view: str, instance: str) -> None:
+        if instance != self._instance:
+            self._forget_views()
+            self._instance = instance
+        self._views.add(view)
+        self._is_new = True
 
-    def _take(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        what, view = request.get("do"), str(request.get("view", ""))[:80]
-        match what:
-            case "hello":
-                self._views.add(view)
-                self._was_seen = True
-            case "bye":
-                self._views.discard(view)
-            case "open" if self._report is not None and request.get("fold") in _FOLDS:
-                self._folds[str(request["fold"])] = 0.0
-            case "close":
-                self._folds.pop(str(request.get("fold")), None)
-            case "failure" if isinstance(index := request.get("index"), int):
-                return failure_answer(self._only.actions.failure(index))
-            case str():
-                subject = self._subjects.get(str(request.get("job")))
-                # What was offered when the button was drawn may be over by now.
-                if subject is not None and what in subject.actions.available():
-                    subject.actions.do(what)
-        return None
+    def _leave(self, view: str) -> None:
+        self._views.discard(view)
+        for fold in list(self._folds):
+            self._close_fold(fold, view)
+
+    def _close_fold(self, fold: str, view: str) -> None:
+        views = self._folds.get(fold, set())
+        views.discard(view)
+        if not views:
+            self._folds.pop(fold, None)
+
+    def _forget_views(self) -> None:
+        self._views.clear()
+        self._folds.clear()
+
+    # --- while sending -----------------------------------------------------------------------------------------------
 
     @property
     def _only(self) -> CardSubject:
@@ -204,59 +258,27 @@ class LiveCard:
 
     def _send(self, card: Card, now: float, *, is_final: bool) -> None:
         changes: dict[str, Any] = {"jobs": self._jobs()}
-        for fold, sent in self._folds.items():
-            if is_final or now - sent >= _FOLD_SECONDS[fold]:
+        for fold in list(self._folds):
+            if is_final or now - self._fold_sent.get(fold, 0.0) >= _FOLD_SECONDS[fold]:
                 changes[fold] = self._content(fold)
-                self._folds[fold] = now
+                self._fold_sent[fold] = now
         # One message for all of it.
         with card.hold_sync():
             for name, value in changes.items():
                 setattr(card, name, value)
+        if self._is_new and is_final:
+            # It may have been told an older state, on another thread, while this one told the last.
+            card.send_state(list(changes))
+        self._is_new = False
         self._last_sent = now
 
     def _content(self, fold: str) -> Any:
         if fold == "failures" and self._report is not None:
             return failure_rows(*self._report.failures(_GROUPS))
+        state = self._only.state
         if fold == "results":
-            return result_rows(first_and_last(self._only.state))
+            return result_rows(first_and_last(state))
         if self._timeline is None:
-            self._timeline = _TimelineReader(self._only.state)
-        return self._timeline.message()
-
-
-class _TimelineReader:
-    """Takes a job's outcomes into a timeline, a share at each call."""
-
-    def __init__(self, state: JobState) -> None:
-        self._state = state
-        self._timeline = Timeline()
-        self._position = 0
-        self._again: set[int] = set()
-        self._is_stale = False
-        state.subscribe(self._on_event)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether everything that was told so far is in it."""
-        return not self._is_stale and not self._state.has_settled_since(self._position)
-
-    def message(self) -> dict[str, Any]:
-        """Return the timeline as the card draws it."""
-        if self._is_stale:
-            # What runs again would be there twice.
-            self._is_stale = False
-            self._timeline, self._position, self._again = Timeline(), 0, set()
-        told, self._position = self._state.settled_since(self._position, _SHARE)
-        self._timeline.add(outcome for outcome in told if not outcome.round or self._is_first(outcome.index))
-        return timeline_message(self._timeline.snapshot())
-
-    def _is_first(self, index: int) -> bool:
-        # What ran again was told again: read from the start, its last outcome comes up each time.
-        if index in self._again:
-            return False
-        self._again.add(index)
-        return True
-
-    def _on_event(self, event: JobEvent) -> None:
-        if isinstance(event, Reopened):
-            self._is_stale = True
+            self._timeline = TimelineReader(state)
+        timeline = self._timeline.read()
+        return timeline_message(timeline, None if self._timeline.is_complete else state.counts.settled)

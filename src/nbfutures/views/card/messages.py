@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from nbfutures.views.grouping import FailureGroup
     from nbfutures.views.timeline_snapshot import TimelineSnapshot
 
-__all__ = ["CardJob", "failure_answer", "failure_rows", "job_message", "result_rows", "timeline_message"]
+__all__ = [
+    "CardJob",
+    "failure_answer",
+    "failure_rows",
+    "job_message",
+    "no_failure_answer",
+    "result_rows",
+    "timeline_message",
+]
 
 _TEXT_LIMIT = 20_000
 """Characters of a traceback or of what an item printed."""
@@ -52,7 +60,7 @@ def failure_rows(groups: Sequence[FailureGroup], more: int) -> dict[str, Any]:
     """
     rows = [
         {
-            "key": str(group.number),
+            "key": group.key,
             "count": group.count,
             "error": plain(group.error, 60),
             "message": one_line(group.message),
@@ -74,20 +82,28 @@ def failure_answer(failure: Failure) -> dict[str, Any]:
     }
 
 
+def no_failure_answer(index: int) -> dict[str, Any]:
+    """Return the answer for an item that has not failed, or not any more."""
+    return {"answer": "failure", "index": index, "headline": "This item has not failed, or not any more.", "blocks": []}
+
+
 def result_rows(outcomes: Sequence[Outcome]) -> list[list[Any]]:
     """Return values as `[index, text]`."""
     return [[outcome.index, short_repr(outcome.value, 160)] for outcome in outcomes]
 
 
-def timeline_message(timeline: TimelineSnapshot) -> dict[str, Any]:
-    """Return a timeline as lanes of bars, and what it shows in words."""
-    return {**describe_timeline(timeline), "words": _timeline_words(timeline)}
+def timeline_message(timeline: TimelineSnapshot, settled: int | None = None) -> dict[str, Any]:
+    """Return a timeline as lanes of bars, and what it shows in words.
 
-
-def _timeline_words(timeline: TimelineSnapshot) -> str:
+    Args:
+        timeline: The timeline.
+        settled: How many items have ended, where it does not have all of them yet.
+    """
     items = sum(bar.count for lane in timeline.lanes for bar in lane.bars)
     failed = sum(bar.failed for lane in timeline.lanes for bar in lane.bars)
-    words = [count_words(items, "item"), f"on {count_words(len(timeline.lanes), 'worker')}"]
+    words = f"{count_words(items, 'item')} on {count_words(len(timeline.lanes), 'worker')}"
     if failed:
-        words.append(f"{number_words(failed)} failed")
-    return " ".join(words[:2]) + (f", {words[2]}" if failed else "")
+        words += f", {number_words(failed)} failed"
+    if settled is not None:
+        words = f"the first {words}; {number_words(settled)} have ended"
+    return {**describe_timeline(timeline), "words": words}
