@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 LAB_OPTIONS ?=
+# `make test BROWSER=no` leaves the tests out that look at the card in a browser.
+BROWSER ?= yes
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -19,9 +21,15 @@ lab: $(VENV)/installed-lab ## open the notebooks in JupyterLab
 
 # The notebooks are tested with a Prefect server of their own, apart from yours; the other tests see to that themselves.
 test: lint ## check style and types, run all tests, compare the notebooks with the outputs saved in them
-	$(BIN)/pytest
+ifneq ($(BROWSER),no)
+	@$(BIN)/python scripts/find_browser.py --install
+endif
+	$(BIN)/pytest $(if $(filter no,$(BROWSER)),--ignore=tests/browser)
 	NBFUTURES_HOME=$(CURDIR)/build/test-home $(BIN)/pytest notebooks --nbval --nbval-current-env \
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg --nbval-cell-timeout=180 --timeout=240
+ifeq ($(BROWSER),no)
+	@echo "Left out: the tests in a browser (BROWSER=no)."
+endif
 
 lint: $(VENV)/installed-test ## check style and types
 	$(BIN)/ruff check
@@ -32,8 +40,9 @@ format: $(VENV)/installed-test ## lay out the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/installed-bench ## measure the throughput, beside other libraries
+bench: $(VENV)/installed-bench ## measure the throughput, beside other libraries, and what the card costs
 	$(BIN)/python -m benchmarks throughput
+	$(BIN)/python -m benchmarks display
 
 constraints: $(VENV)/installed-test ## solve for all dependencies anew and pin them
 	$(BIN)/python scripts/pin.py

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from prefect import task
+from prefect.client.orchestration import get_client
 from tests.claims.proxy import Proxy
 
 import nbfutures as nbf
@@ -222,3 +223,13 @@ def test_an_index_that_is_none_says_which_there_are(odd):
     for ask in (odd.__getitem__, odd.failure):
         with pytest.raises(IndexError, match=r"no item 6: its items are 0 to 5"):
             ask(6)
+
+
+def test_a_name_that_no_database_takes_is_shown_and_the_job_ends(kind):
+    job = nbf.options(name="a\x00b\ud800c").map(kind(abs), [-1])
+    assert job.result(60) == [1]
+    job._run.thread.join(60)
+    assert not job._run.thread.is_alive()
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(job._run.flow_run_id)
+    assert (run.name, run.state.is_completed()) == ("a b c", True)

@@ -64,7 +64,9 @@ def saved(kernel_environment, tmp_path_factory):
 
 
 def _data(cell, mime="text/plain"):
-    return [output["data"][mime] for output in cell.outputs if "data" in output and mime in output["data"]]
+    """Return what a cell shows, by MIME type; the output that holds the widget has no text."""
+    found = [output["data"][mime] for output in cell.outputs if "data" in output and mime in output["data"]]
+    return [one for one in found if one]
 
 
 def _printed(cell):

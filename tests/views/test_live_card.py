@@ -398,3 +398,13 @@ def test_a_job_that_is_paused_says_so(make, jobs):
     stage = make(state)
     state.set_phase(JobPhase.PAUSED)
     assert stage.updates()[0]["jobs"][0]["state"] == "paused"
+
+
+def test_the_code_that_draws_it_is_sent_to_those_who_ask_and_in_no_other_message(make, jobs, recorded):
+    state = jobs.state(4)
+    stage = make(state)
+    assert all(len(json.dumps(data)) < 8_000 for _, data in recorded.sent)
+    stage.say(do="code")
+    (answer,) = stage.answers()
+    assert "export default" in answer["script"]
+    assert ".nbf-card" in answer["style"]

@@ -11,7 +11,7 @@ from prefect.context import FlowRunContext, SettingsContext, TagsContext, get_se
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_engine import run_flow
 
-from nbfutures.runtime.names import template_of
+from nbfutures.runtime.names import run_name, template_of
 from nbfutures.runtime.shared_client import shared_client
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str
             flow.with_options(flow_run_name=template_of(name))(**parameters, return_state=True)
             return
         with shared_client() as client:
-            flow_run = _create_flow_run(client, flow, parameters, name)
+            flow_run = _create_flow_run(client, flow, parameters, run_name(name))
             run_flow(flow, flow_run=flow_run, parameters=dict(parameters), return_type="state")
 
 

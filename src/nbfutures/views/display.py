@@ -29,14 +29,23 @@ _LEAVE_SECONDS = 10.0
 """How long a widget is kept that the browser shows no more: it may just be drawn anew."""
 _PLAIN_SECONDS = 0.9
 """How often text and HTML are renewed where no browser draws the widget ..."""
-_SAVED_SECONDS = 60.0
+_SAVED_SECONDS = 10.0
 """... and where one does, for a notebook that is saved while the job runs."""
+_STYLE = (
+    "<style>.jp-OutputArea-child:has(.nbf-static):has(+* .nbf-card),"
+    ".jp-OutputArea-child:has(.nbf-static)+:not(:has(.nbf-card)){display:none}</style>"
+)
+"""Of the two outputs, HTML and widget, a page shows one: the widget where it is drawn.
+
+In a trusted notebook, JupyterLab prefers a widget to the HTML of the same output, also where there is none any more:
+re-opened without its kernel it would say "Loading widget..." for ever.
+"""
 _hooked: list[Any] = []
 """The shell that tells when a cell has ended; at most one."""
 
 
 class LiveWidget(Protocol):
-    """A widget that stands in the same output as the text and the HTML, and follows by itself."""
+    """A widget that takes the place of the text and the HTML where a browser draws it, and follows by itself."""
 
     on_request: Callable[[], None]
     """Called by the widget, on any thread, to have `refresh` called soon."""
@@ -95,8 +104,8 @@ class LiveDisplay:
         self._context: contextvars.Context | None = None
         self._sent: dict[str, dict[str, str]] = {}
         """Display id -> the text and the HTML that were sent last."""
-        self._plain: set[str] = set()
-        """Those of them in which the widget has been replaced by text and HTML."""
+        self._widget_ids: list[str] = []
+        """Display ids of the outputs that hold the widget."""
         self._last_sent = 0.0
         self._unseen_since: float | None = None
 
@@ -118,8 +127,8 @@ class LiveDisplay:
             # The cell is known in the context of the thread that shows, not in that of one that only pokes.
             self._context = contextvars.copy_context()
             self._unseen_since = None
-            display_id = uuid.uuid4().hex
-            self._send(display_id, bundle, is_update=False)
+            self._send_plain(uuid.uuid4().hex, bundle, is_update=False)
+            self._send_widget(uuid.uuid4().hex)
         _keep_few(self)
         if not is_final:
             _hook(shell)
@@ -142,11 +151,11 @@ class LiveDisplay:
         with self._lock:
             if not self._is_final():
                 return
-            self._plain.update(self._sent)
             self._widget.close()
             self._unseen_since = None
-            for display_id in self._sent:
-                self._send(display_id, self._bundle(), is_update=True)
+            for display_id in self._widget_ids:
+                _send({"text/plain": ""}, {}, display_id, is_update=True)
+            self._widget_ids.clear()
         with _waiting_lock:
             _open.pop(self, None)
 
@@ -170,8 +179,8 @@ class LiveDisplay:
             return
         with _waiting_lock:
             _waiting.discard(self)
-        # A browser that draws the widget takes in what the ticker sends as well; each update draws it anew.
-        self._send_plain(again=self._widget.views is None)
+        # Where a browser draws the widget, it takes in what the ticker sends as well.
+        self._update_plain(again=self._widget.views is None)
 
     def _follow(self) -> None:
         self._ticker.add(self._refresh, self._context)
@@ -181,25 +190,31 @@ class LiveDisplay:
 
     def _refresh(self) -> bool:
         is_final = self._is_final()
-        is_told = self._widget.refresh() if len(self._plain) < len(self._sent) else True
+        is_told = self._widget.refresh() if self._widget_ids else True
         pause = _PLAIN_SECONDS if self._widget.views is None else _SAVED_SECONDS
         if is_final or self._clock() - self._last_sent >= pause:
-            self._send_plain(again=False)
+            self._update_plain(again=False)
         # Asked again: a click may have had the job run once more.
         return is_final and is_told and self._is_final() and not self._is_leaving()
 
-    def _send_plain(self, *, again: bool) -> None:
+    def _update_plain(self, *, again: bool) -> None:
         with self._lock:
             bundle = self._bundle()
             for display_id, sent in self._sent.items():
                 if again or sent != bundle:
-                    self._send(display_id, bundle, is_update=True)
+                    self._send_plain(display_id, bundle, is_update=True)
 
-    def _send(self, display_id: str, bundle: dict[str, str], *, is_update: bool) -> None:
-        data, metadata = ({}, {}) if display_id in self._plain else self._widget.bundle()
-        _send({**data, **bundle}, metadata, display_id, is_update=is_update)
+    def _send_plain(self, display_id: str, bundle: dict[str, str], *, is_update: bool) -> None:
+        data = {**bundle, "text/html": f'{_STYLE}<div class="nbf-static">{bundle["text/html"]}</div>'}
+        _send(data, {}, display_id, is_update=is_update)
         self._sent[display_id] = bundle
         self._last_sent = self._clock()
+
+    def _send_widget(self, display_id: str) -> None:
+        data, metadata = self._widget.bundle()
+        # Without a text of its own: what a page without widgets shows of it is nothing.
+        _send({**data, "text/plain": ""}, metadata, display_id)
+        self._widget_ids.append(display_id)
 
     def _is_leaving(self) -> bool:
         """Tell whether it is in the time in which the browser may show again what it just took away."""
@@ -207,7 +222,7 @@ class LiveDisplay:
             self._unseen_since = None
             return False
         now = self._clock()
-        if len(self._plain) == len(self._sent):
+        if not self._widget_ids:
             return False
         if self._unseen_since is None:
             self._unseen_since = now

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
 import traitlets
 
-__all__ = ["Card"]
+__all__ = ["SCRIPT", "STYLE", "Card"]
 
 _FOLDER = Path(__file__).parent
+
+SCRIPT = (_FOLDER / "card.js").read_text(encoding="utf-8")
+STYLE = (_FOLDER / "card.css").read_text(encoding="utf-8")
+"""What draws the card; sent when a browser asks for it."""
 
 
 class Card(anywidget.AnyWidget):
     """What the browser knows of a job, or of a list of jobs. Written by one thread."""
 
     # As text: of a path, anywidget keeps every widget that was ever made, to tell it of changes in the file.
-    _esm: ClassVar[str] = (_FOLDER / "card.js").read_text(encoding="utf-8")
-    _css: ClassVar[str] = (_FOLDER / "card.css").read_text(encoding="utf-8")
+    _esm: ClassVar[str] = re.sub(
+        r"^ *//.*\n", "", (_FOLDER / "loader.js").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
 
+    version = traitlets.Unicode(hashlib.sha256((SCRIPT + STYLE).encode()).hexdigest()[:12]).tag(sync=True)
+    """Tells the code that draws it from that of other versions."""
     uid = traitlets.Unicode().tag(sync=True)
     """Tells the card from others, also where it is drawn anew."""
     jobs = traitlets.List(trait=traitlets.Dict()).tag(sync=True)

@@ -176,6 +176,10 @@ class LiveCard:
                 self._welcome(view, str(content.get("instance", ""))[:80])
             elif what == "bye":
                 self._leave(view)
+            elif what == "code":
+                from nbfutures.views.card.card import SCRIPT, STYLE
+
+                self._answers.append({"answer": "code", "script": SCRIPT, "style": STYLE})
             elif what == "open" and self._report is not None and fold in _FOLD_SECONDS:
                 self._folds.setdefault(str(fold), set()).add(view)
                 self._fold_sent[str(fold)] = 0.0
@@ -252,7 +256,7 @@ class LiveCard:
 
     def _jobs(self) -> list[dict[str, Any]]:
         return [
-            dict(job_message(subject.key, subject.state.snapshot(), subject.actions.available()))
+            job_message(subject.key, subject.state.snapshot(), subject.actions.available())
             for subject in self._subjects.values()
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.views.clean import one_line, plain, short_repr
-from nbfutures.views.snapshot import JobDescription, describe
+from nbfutures.views.snapshot import describe
 from nbfutures.views.timeline_snapshot import describe_timeline
 from nbfutures.views.words import count_words, number_words
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from nbfutures.views.timeline_snapshot import TimelineSnapshot
 
 __all__ = [
-    "CardJob",
     "failure_answer",
     "failure_rows",
     "job_message",
@@ -28,27 +27,24 @@ __all__ = [
     "timeline_message",
 ]
 
+_IN_WORDS = frozenset({"rate", "seconds_left", "speed_up", "workers"})
 _TEXT_LIMIT = 20_000
 """Characters of a traceback or of what an item printed."""
 
 
-class CardJob(JobDescription):
-    """A job at one moment, and what can be done with it."""
-
-    key: str
-    actions: list[str]
-    """Of "pause", "resume", "retry" and "cancel"."""
-
-
-def job_message(key: str, snapshot: JobSnapshot, actions: Sequence[str]) -> CardJob:
-    """Return a job as the card draws it: about one kilobyte, whatever the number of items.
+def job_message(key: str, snapshot: JobSnapshot, actions: Sequence[str]) -> dict[str, Any]:
+    """Return a job as the card draws it: about half a kilobyte, whatever the number of items.
 
     Args:
         key: Tells the job from others.
         snapshot: The job.
-        actions: What it offers now.
+        actions: What it offers now, of "pause", "resume", "retry" and "cancel".
+
+    Returns:
+        A `JobDescription` without the numbers that are there as words, with `key` and `actions`.
     """
-    return {**describe(snapshot), "key": key, "actions": list(actions)}
+    described = {name: value for name, value in describe(snapshot).items() if name not in _IN_WORDS}
+    return {**described, "key": key, "actions": list(actions)}
 
 
 def failure_rows(groups: Sequence[FailureGroup], more: int) -> dict[str, Any]:
