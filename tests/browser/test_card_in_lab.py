@@ -157,9 +157,9 @@ def test_a_failure_opens_with_its_input_traceback_and_what_it_printed(notebook):
     expect(failures.locator("summary")).to_contain_text(re.compile("^3 . ValueError: bad number"))
     failures.locator("summary").click()
     expect(failures.locator(".nbf-headline")).to_have_text("Item 0: ValueError: bad number 0")
-    expect(failures.get_by_role("region", name="Input")).to_have_text("n = 0")
-    expect(failures.get_by_role("region", name="Traceback")).to_contain_text("raise ValueError")
-    expect(failures.get_by_role("region", name="Printed")).to_have_text("reading 0")
+    expect(failures.get_by_role("group", name="Input of item 0")).to_have_text("n = 0")
+    expect(failures.get_by_role("group", name="Traceback of item 0")).to_contain_text("raise ValueError")
+    expect(failures.get_by_role("group", name="Printed of item 0")).to_have_text("reading 0")
     card.picture("failure")
 
 
@@ -342,7 +342,7 @@ def test_an_audit_finds_no_violation(notebook, lab, theme):
     card = notebook.show(RUNNING_WITH_FAILURES)
     card.expect_done(6, 9)
     card.open("Failures").locator("summary").click()
-    expect(card.root.get_by_role("region", name="Traceback")).to_be_visible()
+    expect(card.root.get_by_role("group", name="Traceback of item 0")).to_be_visible()
     expect(card.open("Timeline").get_by_role("img")).to_be_visible()
     expect(card.open("Results").get_by_role("table")).to_be_visible()
     jobs = notebook.show("%jobs")
@@ -396,7 +396,7 @@ def test_what_others_wrote_is_text_and_cut_and_never_markup(notebook):
     expect(failures.locator("summary")).to_have_count(2)
     for row in failures.locator("summary").all():
         row.click()
-    expect(failures.get_by_role("region", name="Printed")).to_have_count(2)
+    expect(failures.get_by_role("group", name="Printed of item 0")).to_have_count(2)
     results = card.open("Results")
     expect(results.locator("tbody tr")).to_have_count(2)
     card.picture("untrusted")
