@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 from tests.browser.conftest import wait_for_app
 from tests.browser.notebook import SETUP, Card, Notebook, picture
@@ -66,15 +68,37 @@ def saved(lab, write_notebook):
     lab.close(book.path)
 
 
+def expect_the_end(cell):
+    """The HTML is to be seen, and nothing else."""
+    expect(cell.locator(".nbf-static")).to_be_visible()
+    expect(cell.locator(".nbf-static")).to_contain_text("completed, 3 failed")
+    expect(cell.locator(".nbf-static")).to_contain_text("ValueError: bad number")
+    expect(cell.locator(".jp-OutputArea-output:visible")).to_have_count(1)
+
+
 def test_a_saved_notebook_shows_the_end_without_a_kernel(saved, lab):
     cell = lab.open(saved, starts=False).cell(-1)
+    expect_the_end(cell)
     picture(cell, "saved")
-    output = cell.locator(".jp-OutputArea")
-    expect(output).to_contain_text("completed, 3 failed")
-    expect(output).to_contain_text("ValueError: bad number")
 
 
 def test_a_saved_notebook_shows_the_end_with_a_new_kernel(saved, lab):
-    cell = lab.open(saved).cell(-1)
-    output = cell.locator(".jp-OutputArea")
-    expect(output).to_contain_text("completed, 3 failed")
+    expect_the_end(lab.open(saved).cell(-1))
+
+
+def test_the_exported_page_shows_the_end_and_an_audit_finds_no_violation(saved, jupyter, browser, tmp_path):
+    exported = tmp_path / "exported.html"
+    exported.write_text(HTMLExporter().from_filename(jupyter.notebooks / saved)[0], encoding="utf-8")
+    # As on a page that has no network.
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto(exported.as_uri())
+    output = page.locator(".nbf-static")
+    expect(output).to_be_visible()
+    bar = output.get_by_role("progressbar", name="parse")
+    expect(bar).to_have_attribute("aria-valuetext", "9 of 9 done, 3 failed")
+    found = Axe().run(page, ".nbf-static", {"resultTypes": ["violations", "passes"]}).response
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
+    assert {one["id"] for one in found["passes"]} >= {"aria-progressbar-name", "color-contrast"}
+    picture(page, "exported")
+    context.close()
