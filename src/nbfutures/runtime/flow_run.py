@@ -19,7 +19,7 @@ from nbfutures.runtime import flow_start
 from nbfutures.runtime.dispatcher import Dispatcher
 from nbfutures.runtime.lane import LaneWork
 from nbfutures.runtime.lane_window import LaneWindow
-from nbfutures.runtime.names import flow_name
+from nbfutures.runtime.names import flow_name, run_name
 from nbfutures.runtime.runners import make_runner
 from nbfutures.runtime.runners.threads import nesting
 from nbfutures.runtime.task_window import TaskWindow
@@ -125,7 +125,7 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
     runner = make_runner(run.options.runner, workers, run.workers)
     again = f" (retry {run.rounds})" if run.rounds else ""
     named = job_flow.with_options(name=flow_name(run.name), task_runner=runner)
-    key = f"{run.key}{again}, launch {next(_numbers)}"
+    key = run_name(f"{run.key}{again}, launch {next(_numbers)}")
     parameters = {"job": key, "items": len(indices), "function": name_of(work.target)}
     launch = _launches[key] = _Launch(run, work, indices)
     try:
