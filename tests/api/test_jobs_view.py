@@ -17,7 +17,8 @@ def sent(monkeypatch):
     """The texts that were sent to the notebook."""
     texts = []
     monkeypatch.setattr(display, "_shell", lambda: types.SimpleNamespace(kernel=object()))
-    monkeypatch.setattr(display, "_send", lambda data, *_, **__: texts.append(data["text/plain"]))
+    # The output that holds the widget has no text.
+    monkeypatch.setattr(display, "_send", lambda data, *_, **__: texts.extend(filter(None, [data["text/plain"]])))
     return texts
 
 
