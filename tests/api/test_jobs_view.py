@@ -9,7 +9,7 @@ import pytest
 import nbfutures as nbf
 from nbfutures.api.jobs import JobsView
 from nbfutures.views import display
-from support import eventually
+from tests.support import eventually
 
 
 @pytest.fixture

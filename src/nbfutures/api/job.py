@@ -49,7 +49,9 @@ class Job:
         self._run = run
         self._single = single
         self._report = JobReport(run.state, run)
-        self.card_subject = CardSubject(run.key.rpartition("#")[2], run.state, JobActions(self))
+        self.card_subject = CardSubject(
+            run.key.rpartition("#")[2], run.state, JobActions(run, self.retry, self.failure)
+        )
         """The job as a card shows it."""
         self._display = LiveDisplay(
             self._report.bundle, lambda: run.state.is_done, LiveCard([self.card_subject], self._report)

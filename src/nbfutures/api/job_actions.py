@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.events import JobPhase
 
 if TYPE_CHECKING:
-    from nbfutures.api.job import Job
+    from collections.abc import Callable
+
+    from nbfutures.runtime.job_run import JobRun
     from nbfutures.views.failures import Failure
 
 __all__ = ["JobActions"]
@@ -17,37 +19,37 @@ class JobActions:
     """What can be done with a job by its card.
 
     Args:
-        job: The job.
+        run: The job as the runtime holds it.
+        retry: Runs again what did not complete.
+        failure: Returns why an item failed.
     """
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, run: JobRun, retry: Callable[[], Any], failure: Callable[[int], Failure]) -> None:
+        self._run = run
+        self._retry = retry
+        self.failure = failure
 
     def available(self) -> list[str]:
         """Return what can be done now."""
-        job = self._job
-        owns_calls = job._run.work.owns_calls
-        if job.is_done:
-            snapshot = job.snapshot
+        state = self._run.state
+        owns_calls = self._run.work.owns_calls
+        if state.is_done:
+            snapshot = state.snapshot()
             is_complete = snapshot.counts.settled == snapshot.counts.completed and not snapshot.crashed
             return ["retry"] if owns_calls and not is_complete else []
-        if job.phase is JobPhase.CANCELLING:
+        if state.phase is JobPhase.CANCELLING:
             return []
         if not owns_calls:
             return ["cancel"]
-        return ["resume" if job.phase is JobPhase.PAUSED else "pause", "cancel"]
+        return ["resume" if state.phase is JobPhase.PAUSED else "pause", "cancel"]
 
     def do(self, action: str) -> None:
         """Do one of them."""
         if action == "pause":
-            self._job.pause()
+            self._run.pause()
         elif action == "resume":
-            self._job.resume()
+            self._run.resume()
         elif action == "cancel":
-            self._job.cancel()
+            self._run.cancel()
         elif action == "retry":
-            self._job.retry()
-
-    def failure(self, index: int) -> Failure:
-        """Return why the item failed."""
-        return self._job.failure(index)
+            self._retry()

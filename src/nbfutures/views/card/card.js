@@ -448,10 +448,10 @@ function render({ model, el }) {
   }
 
   function speak(words) {
-    clearTimeout(speaking);
     unsaid = [...unsaid, ...words];
-    if (!unsaid.length) return;
+    if (!unsaid.length || speaking) return;
     speaking = setTimeout(() => {
+      speaking = 0;
       // Cleared first: the same words a second time would not be a change.
       status.textContent = "";
       status.textContent = unsaid.join(". ");
