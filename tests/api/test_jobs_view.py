@@ -5,11 +5,11 @@ from __future__ import annotations
 import types
 
 import pytest
+from tests.support import eventually
 
 import nbfutures as nbf
 from nbfutures.api.jobs import JobsView
 from nbfutures.views import display
-from tests.support import eventually
 
 
 @pytest.fixture
