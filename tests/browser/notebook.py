@@ -8,6 +8,7 @@ import os
 import uuid
 from pathlib import Path
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import expect
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
@@ -134,6 +135,29 @@ class Notebook:
             source=code,
         )
         assert reply["status"] == "ok", reply
+
+    def prepares(self):
+        """Tell whether `set_up` comes to its end."""
+        try:
+            self.set_up()
+        except PlaywrightError:
+            return False
+        return True
+
+    def answers(self, seconds=15):
+        """Tell whether the kernel answers in time."""
+        try:
+            self._do(
+                """
+                const kernel = panel.sessionContext.session.kernel;
+                const ask = {code: '', silent: true, store_history: false};
+                await within(seconds, 'answering', kernel.requestExecute(ask).done);
+                """,
+                seconds=seconds,
+            )
+        except PlaywrightError:
+            return False
+        return True
 
     def restart(self):
         """Restart the kernel."""
