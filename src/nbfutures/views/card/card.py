@@ -27,6 +27,8 @@ class Card(anywidget.AnyWidget):
         r"^ *//.*\n", "", (_FOLDER / "loader.js").read_text(encoding="utf-8"), flags=re.MULTILINE
     )
 
+    # The card's own style says how it is laid out: a widget less to make, to send, to save and to close.
+    layout: traitlets.Any = traitlets.Any(default_value=None, allow_none=True).tag(sync=True)
     version = traitlets.Unicode(hashlib.sha256((SCRIPT + STYLE).encode()).hexdigest()[:12]).tag(sync=True)
     """Tells the code that draws it from that of other versions."""
     uid = traitlets.Unicode().tag(sync=True)
@@ -50,10 +52,3 @@ class Card(anywidget.AnyWidget):
         comm: Any = self.comm
         if hasattr(comm, "_reply_subshell_for"):
             comm._reply_subshell_for = None
-
-    def close(self) -> None:
-        """Let go of the widget, here and in the browser."""
-        layout = self.layout
-        super().close()
-        if layout is not None:
-            layout.close()
