@@ -6,7 +6,7 @@ import { test } from "node:test";
 // As the browser gets it: text that is a module, whatever Node takes the file's name for.
 const source = readFileSync(new URL("../../src/nbfutures/views/card/card.js", import.meta.url));
 const card = await import(`data:text/javascript;base64,${source.toString("base64")}`);
-const { segments, announcement, paceWords, countWords, retryLabel, lanePaths, secondsWords } = card;
+const { segments, announcement, retryLabel, lanePaths } = card;
 
 const NONE = { total: 0, settled: 0, completed: 0, failed: 0, cancelled: 0, skipped: 0, running: 0, waiting: 0 };
 
@@ -24,7 +24,7 @@ function job(some = {}) {
     percent: made.total ? Math.floor((100 * made.settled) / made.total) : 0,
     ...some,
     counts: made,
-    words: { counts: "1 of 4 done", left: "", rate: "", elapsed: "2 s", workers: "2 workers", speed_up: "", ...some.words },
+    words: { counts: "1 of 4 done", ...some.words },
   };
 }
 
@@ -83,35 +83,6 @@ test("a pause is said", () => {
   assert.equal(announcement(job(), job({ phase: "paused", state: "paused" })), "work: paused");
 });
 
-test("the pace leaves out what there is nothing to say of", () => {
-  const words = { left: "3 s left", rate: "5/s", speed_up: "speed-up 1.9 with 2 workers" };
-  assert.equal(paceWords(job({ words })), "3 s left · 2 s so far · 5/s · speed-up 1.9 with 2 workers");
-  assert.equal(paceWords(job()), "2 s so far · 2 workers");
-  assert.equal(paceWords(job({ counts: { running: 1 } })), "2 s so far");
-  assert.equal(paceWords(job({ counts: {}, is_done: true })), "");
-});
-
-test("counts are in words, with thousands set apart", () => {
-  assert.deepEqual(countWords(job({ counts: { completed: 1200, failed: 1, waiting: 99 } })), [
-    ["", "1,201 of 1,300 done"],
-    ["completed", "1,200 completed"],
-    ["failed", "1 failed"],
-    ["waiting", "99 waiting"],
-  ]);
-  assert.deepEqual(countWords(job({ counts: { completed: 1, failed: 2 }, is_done: true })), [
-    ["", "3 items"],
-    ["completed", "1 completed"],
-    ["failed", "2 failed"],
-  ]);
-});
-
-test("where all ended alike, that is one phrase, and of a single item the state has said it", () => {
-  assert.deepEqual(countWords(job({ counts: { failed: 3 }, is_done: true })), [["failed", "all 3 items failed"]]);
-  assert.deepEqual(countWords(job({ counts: { completed: 1 }, is_done: true })), []);
-  assert.deepEqual(countWords(job({ counts: {} })), [["", "no items yet"]]);
-  assert.deepEqual(countWords(job({ counts: {}, is_done: true })), []);
-});
-
 /** The rectangles of a path as left, width, top and bottom. */
 function rectangles(path) {
   return [...path.matchAll(/M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)/g)].map(([, x, y, w, h]) => [+x, +w, +y, +y + +h]);
@@ -136,11 +107,4 @@ test("a bar of no time can still be seen, also in a timeline of no time", () => 
   const one = { start: 0, end: 0, lanes: [{ name: "one", rows: 1, bars: [[0, 0, 1, 0, 0, 1]] }] };
   const [[, width]] = rectangles(lanePaths(one, 1000).good);
   assert.ok(width >= 0.5);
-});
-
-test("seconds are written as people say them", () => {
-  const written = [0, 0.012, 0.3456, 9.96, 13.4, 59.6, 80, 120, 3600, 7500].map(secondsWords);
-  assert.deepEqual(written, [
-    "0 s", "0.012 s", "0.35 s", "10 s", "13 s", "1 min", "1 min 20 s", "2 min", "1 h", "2 h 5 min",
-  ]);
 });

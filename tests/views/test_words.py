@@ -93,3 +93,10 @@ def test_a_rate_is_said_in_the_unit_that_gives_a_number_above_one(rate, words):
 def test_numbers_have_commas_and_one_is_singular():
     assert number_words(1_234_567) == "1,234,567"
     assert [count_words(number, "item") for number in (0, 1, 12_345)] == ["0 items", "1 item", "12,345 items"]
+
+
+def test_seconds_are_written_as_people_say_them():
+    seconds = [0, 0.012, 0.3456, 9.96, 13.4, 59.6, 80, 120, 3600, 7500]
+    assert [duration_words(one) for one in seconds] == [
+        "0 s", "0.012 s", "0.35 s", "10 s", "13 s", "1 min", "1 min 20 s", "2 min", "1 h", "2 h 5 min",
+    ]  # fmt: skip

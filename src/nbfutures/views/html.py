@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.views.clean import MESSAGE_LIMIT, one_line, plain, short_repr
+from nbfutures.views.phrases import count_parts, pace_phrase
 from nbfutures.views.snapshot import JobDescription, describe
 from nbfutures.views.words import count_words, number_words
 
@@ -140,23 +141,8 @@ def _bar(job: JobDescription) -> str:
 
 
 def _counts(job: JobDescription) -> str:
-    counts = job["counts"]
-    total = counts["total"]
-    if total == 0:
-        return "" if job["is_done"] else _line("no items yet")
-    if total == 1 and job["is_done"]:
-        # The state has said it.
-        return ""
-    settled, of = number_words(counts["settled"]), number_words(total)
-    words = [count_words(total, "item") if job["is_done"] else f"{settled} of {of} done"]
-    kinds = [kind for kind in _SEGMENTS if counts[kind]]  # type: ignore[literal-required]
-    if job["is_done"] and len(kinds) == 1:
-        return _line(f"{_swatch(kinds[0])}all {of} items {kinds[0]}")
-    words += [
-        f"{_swatch(kind)}{number_words(counts[kind])} {kind}"  # type: ignore[literal-required]
-        for kind in kinds
-    ]
-    return _line(f'<span style="{_DIGITS}">{" &nbsp; ".join(words)}</span>')
+    words = [f"{_swatch(kind) if kind else ''}{said}" for kind, said in count_parts(job)]
+    return _line(f'<span style="{_DIGITS}">{" &nbsp; ".join(words)}</span>') if words else ""
 
 
 def _swatch(kind: str) -> str:
@@ -168,13 +154,8 @@ def _swatch(kind: str) -> str:
 
 
 def _pace(job: JobDescription) -> str:
-    words, total = job["words"], job["counts"]["total"]
-    if total == 0 and job["is_done"]:
-        return ""
-    took = f"took {words['elapsed']}" if job["is_done"] else f"{words['elapsed']} so far"
-    workers = words["speed_up"] or (words["workers"] if total > 1 else "")
-    parts = [words["left"], took, words["rate"], workers]
-    return _line(f'<span style="{_DIGITS}">{" · ".join(filter(None, parts))}</span>')
+    phrase = pace_phrase(job)
+    return _line(f'<span style="{_DIGITS}">{phrase}</span>') if phrase else ""
 
 
 def _table(caption: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

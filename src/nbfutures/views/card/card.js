@@ -7,8 +7,8 @@
  * @typedef {{total: number, settled: number, completed: number, failed: number, cancelled: number, skipped: number,
  *   running: number, waiting: number}} Counts
  * @typedef {{key: string, title: string, state: string, phase: string, is_done: boolean, crashed: boolean,
- *   is_open_ended: boolean, counts: Counts, percent: number, elapsed: number, note: string, words: Record<string, string>,
- *   actions: string[]}} Job
+ *   is_open_ended: boolean, counts: Counts, percent: number, elapsed: number, note: string, words: {counts: string},
+ *   parts: Record<string, string>, pace: string, actions: string[]}} Job
  */
 
 /** Kinds of items in the order of the bar, what waits last: that is the empty track. */
@@ -51,27 +51,6 @@ export function announcement(before, now) {
   return "";
 }
 
-/** The lines of text below the bar; empty ones are left out. */
-export function paceWords(job) {
-  const { words, counts } = job;
-  if (counts.total === 0 && job.is_done) return "";
-  const took = job.is_done ? `took ${words.elapsed}` : words.elapsed && `${words.elapsed} so far`;
-  const workers = words.speed_up || (counts.total > 1 ? words.workers : "");
-  return [words.left, took, words.rate, workers].filter(Boolean).join(" · ");
-}
-
-/** The counts as `[kind, text]`, each with a sample of its colour beside it. */
-export function countWords(job) {
-  const { counts, is_done } = job;
-  const number = (n) => n.toLocaleString("en-US");
-  if (counts.total === 0) return is_done ? [] : [["", "no items yet"]];
-  if (counts.total === 1 && is_done) return [];
-  const kinds = KINDS.filter((kind) => counts[kind] > 0);
-  if (is_done && kinds.length === 1) return [[kinds[0], `all ${number(counts.total)} items ${kinds[0]}`]];
-  const first = is_done ? `${number(counts.total)} items` : `${number(counts.settled)} of ${number(counts.total)} done`;
-  return [["", first], ...kinds.map((kind) => [kind, `${number(counts[kind])} ${kind}`])];
-}
-
 /** Where the bars of a timeline lie, as one SVG path each for what went well and what failed; 0..width, rows of 1. */
 export function lanePaths(timeline, width = 1000) {
   const span = Math.max(timeline.end - timeline.start, 1e-6);
@@ -87,16 +66,6 @@ export function lanePaths(timeline, width = 1000) {
     }
   });
   return { good: good.join(""), bad: bad.join("") };
-}
-
-/** Seconds for the end of an axis: `0.35 s`, `13 s`, `1 min 20 s`, `2 h 5 min`. */
-export function secondsWords(seconds) {
-  if (seconds < 10) return `${Number(seconds.toPrecision(2))} s`;
-  const whole = Math.round(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min${whole % 60 ? ` ${whole % 60} s` : ""}`;
-  const minutes = Math.round(whole / 60);
-  return `${Math.floor(minutes / 60)} h${minutes % 60 ? ` ${minutes % 60} min` : ""}`;
 }
 
 // --- drawing --------------------------------------------------------------------------------------------------------
@@ -183,11 +152,11 @@ class JobPart {
     this.root.dataset.phase = job.crashed ? "crashed" : job.is_done && job.counts.failed ? "failed" : job.phase;
     this.drawButtons(job, before);
     this.drawBar(job);
-    const words = countWords(job);
-    if (JSON.stringify(words) !== this.drawn) {
-      this.drawn = JSON.stringify(words);
+    const parts = JSON.stringify(job.parts);
+    if (parts !== this.drawn) {
+      this.drawn = parts;
       this.counts.replaceChildren(
-        ...words.map(([kind, text]) => {
+        ...Object.entries(job.parts).map(([kind, text]) => {
           if (!kind) return make("span", "nbf-count", text);
           const swatch = make("span", `nbf-swatch nbf-${kind}`);
           swatch.setAttribute("aria-hidden", "true");
@@ -195,7 +164,7 @@ class JobPart {
         }),
       );
     }
-    say(this.pace, paceWords(job));
+    say(this.pace, job.pace);
     say(this.note, job.note);
     this.note.hidden = !job.note;
   }
@@ -352,7 +321,6 @@ function drawTimeline(body, timeline) {
   }
   const ns = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(ns, "svg");
-  const span = timeline.end - timeline.start;
   svg.setAttribute("viewBox", `0 0 1000 ${lanes.length}`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
@@ -367,7 +335,7 @@ function drawTimeline(body, timeline) {
   }
   const shown = lanes.length <= 20 ? lanes.map((lane) => make("span", "", lane.name)) : [make("span", "", `${lanes.length} workers`)];
   const chart = make("div", "nbf-chart", make("div", "nbf-lanes", ...shown), svg);
-  const axis = make("div", "nbf-axis", make("span", "", "0 s"), make("span", "", secondsWords(span)));
+  const axis = make("div", "nbf-axis", make("span", "", "0 s"), make("span", "", timeline.span));
   chart.append(axis);
   body.replaceChildren(chart, make("div", "nbf-note", timeline.words));
 }

@@ -11,7 +11,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nbfutures.model.outcome import OutcomeKind
 from nbfutures.views.card.messages import (
     failure_answer,
     failure_rows,
@@ -93,6 +92,7 @@ class LiveCard:
         self.on_request: Callable[[], None] = lambda: None
         """Called when the browser has asked for something: to have `refresh` called soon."""
         self._subjects = {subject.key: subject for subject in subjects}
+        self._pause = _SEND_SECONDS if len(self._subjects) <= _FEW else _MANY_SECONDS
         self._report = report
         self._clock = clock
         self._card: Card | None = None
@@ -136,13 +136,11 @@ class LiveCard:
             if card is None:
                 return True
             is_final = all(subject.state.is_done for subject in self._subjects.values())
-            is_told = True
             now = self._clock()
-            if is_final or now - self._last_sent >= (_SEND_SECONDS if len(self._subjects) <= _FEW else _MANY_SECONDS):
+            is_told = is_final or now - self._last_sent >= self._pause
+            if is_told:
                 self._send(card, now, is_final=is_final)
                 is_told = self._timeline is None or "timeline" not in self._folds or self._timeline.is_complete
-            else:
-                is_told = False
             while self._answers:
                 card.send(self._answers.popleft())
         return is_told
@@ -213,12 +211,9 @@ class LiveCard:
         self.on_request()
 
     def _failure(self, index: object) -> dict[str, Any]:
-        state = self._only.state
-        if type(index) is not int or not 0 <= index < len(state):
+        # An index from the end is nothing that the card has asked for.
+        if type(index) is not int or index < 0:
             return no_failure_answer(-1)
-        outcome = state.outcome(index)
-        if outcome is None or outcome.kind is not OutcomeKind.FAILED:
-            return no_failure_answer(index)
         try:
             return failure_answer(self._only.actions.failure(index))
         except Exception:

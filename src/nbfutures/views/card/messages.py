@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.views.clean import one_line, plain, short_repr
+from nbfutures.views.phrases import count_parts, pace_phrase
 from nbfutures.views.snapshot import describe
 from nbfutures.views.timeline_snapshot import describe_timeline
-from nbfutures.views.words import count_words, number_words
+from nbfutures.views.words import count_words, duration_words, number_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ __all__ = [
     "timeline_message",
 ]
 
-_IN_WORDS = frozenset({"rate", "seconds_left", "speed_up", "workers"})
+_IN_PHRASES = frozenset({"rate", "seconds_left", "speed_up", "workers", "words"})
 _TEXT_LIMIT = 20_000
 """Characters of a traceback or of what an item printed."""
 
@@ -41,10 +42,12 @@ def job_message(key: str, snapshot: JobSnapshot, actions: Sequence[str]) -> dict
         actions: What it offers now, of "pause", "resume", "retry" and "cancel".
 
     Returns:
-        A `JobDescription` without the numbers that are there as words, with `key` and `actions`.
+        A `JobDescription` with phrases for most of its numbers, with `key` and `actions`.
     """
-    described = {name: value for name, value in describe(snapshot).items() if name not in _IN_WORDS}
-    return {**described, "key": key, "actions": list(actions)}
+    job = describe(snapshot)
+    described = {name: value for name, value in job.items() if name not in _IN_PHRASES}
+    phrases = {"words": {"counts": job["words"]["counts"]}, "parts": dict(count_parts(job)), "pace": pace_phrase(job)}
+    return {**described, **phrases, "key": key, "actions": list(actions)}
 
 
 def failure_rows(groups: Sequence[FailureGroup], more: int) -> dict[str, Any]:
@@ -95,11 +98,10 @@ def timeline_message(timeline: TimelineSnapshot, settled: int | None = None) -> 
         timeline: The timeline.
         settled: How many items have ended, where it does not have all of them yet.
     """
-    items = sum(bar.count for lane in timeline.lanes for bar in lane.bars)
     failed = sum(bar.failed for lane in timeline.lanes for bar in lane.bars)
-    words = f"{count_words(items, 'item')} on {count_words(len(timeline.lanes), 'worker')}"
+    words = f"{count_words(timeline.items, 'item')} on {count_words(len(timeline.lanes), 'worker')}"
     if failed:
         words += f", {number_words(failed)} failed"
     if settled is not None:
         words = f"the first {words}; {number_words(settled)} have ended"
-    return {**describe_timeline(timeline), "words": words}
+    return {**describe_timeline(timeline), "words": words, "span": duration_words(timeline.end - timeline.start)}
