@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
     from nbfutures.model.job_state import JobState
     from nbfutures.views.plots.overview import JobAxes
+    from nbfutures.views.plots.records import JobRecords
 
 __all__ = ["JobPlots"]
 
@@ -56,7 +59,8 @@ class JobPlots:
         from nbfutures.views.plots import timeline
         from nbfutures.views.plots.records import JobRecords
 
-        return timeline.draw(JobRecords.of(self._state), ax)
+        job = JobRecords.of(self._state)
+        return timeline.draw(job, ax, job.name)
 
     def durations(self, ax: Axes | None = None) -> Axes:
         """Draw how many items took how long, failures apart, with median and p95 of those that completed.
@@ -65,9 +69,8 @@ class JobPlots:
             ax: Drawn on; a new one if not given.
         """
         from nbfutures.views.plots import durations
-        from nbfutures.views.plots.records import JobRecords
 
-        return durations.draw(JobRecords.of(self._state), ax)
+        return self._draw(durations.draw, ax)
 
     def concurrency(self, ax: Axes | None = None) -> Axes:
         """Draw how many items ran at once over time, against the number of workers.
@@ -76,9 +79,8 @@ class JobPlots:
             ax: Drawn on; a new one if not given.
         """
         from nbfutures.views.plots import concurrency
-        from nbfutures.views.plots.records import JobRecords
 
-        return concurrency.draw(JobRecords.of(self._state), ax)
+        return self._draw(concurrency.draw, ax)
 
     def throughput(self, ax: Axes | None = None) -> Axes:
         """Draw how many items completed and failed per second over time, and the mean.
@@ -87,6 +89,12 @@ class JobPlots:
             ax: Drawn on; a new one if not given.
         """
         from nbfutures.views.plots import throughput
+
+        return self._draw(throughput.draw, ax)
+
+    def _draw(self, draw: Callable[[JobRecords, Axes, str], Axes], ax: Axes | None) -> Axes:
+        from nbfutures.views.plots.canvas import new_axes
         from nbfutures.views.plots.records import JobRecords
 
-        return throughput.draw(JobRecords.of(self._state), ax)
+        job = JobRecords.of(self._state)
+        return draw(job, ax or new_axes(), job.name)

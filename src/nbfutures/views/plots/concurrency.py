@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from nbfutures.views.plots.canvas import RUNNING, ink, label_time, new_axes, show_heading, show_note
+from nbfutures.views.plots.canvas import RUNNING, ink, label_time, show_heading, show_note
 from nbfutures.views.words import count_words
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _MOST_CHANGES = 800
 """Where there are more, they would run together."""
 
 
-def draw(job: JobRecords, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+def draw(job: JobRecords, ax: Axes, title: str) -> Axes:
     """Draw the number of running items as a step line, and that of the workers as a horizontal one.
 
     Where it changes too often to be seen, the line is the most that ran at once in each slice of time, and the area
@@ -31,11 +31,9 @@ def draw(job: JobRecords, ax: Axes | None = None, *, title: str | None = None) -
 
     Args:
         job: What to draw.
-        ax: Drawn on; a new one if not given.
-        title: The job's name if not given.
+        ax: Drawn on.
+        title: What the plot is called.
     """
-    ax = ax or new_axes()
-    title = job.name if title is None else title
     ax.set_ylabel("running items")
     if not job.has_run:
         return show_note(ax, title, job.nothing)

@@ -13,7 +13,6 @@ from nbfutures.views.plots.canvas import (
     RUNNING,
     ink,
     label_span,
-    new_axes,
     paper,
     show_heading,
     show_note,
@@ -34,16 +33,14 @@ _SHORTEST = 1e-6
 """Seconds; what is shorter cannot be told from nothing by the clock."""
 
 
-def draw(job: JobRecords, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+def draw(job: JobRecords, ax: Axes, title: str) -> Axes:
     """Draw a histogram of the items' seconds, failures on top, with the median and p95 of those that completed.
 
     Args:
         job: What to draw.
-        ax: Drawn on; a new one if not given.
-        title: The job's name if not given.
+        ax: Drawn on.
+        title: What the plot is called.
     """
-    ax = ax or new_axes()
-    title = job.name if title is None else title
     ax.set_ylabel("items")
     completed, failed = job.seconds[job.completed], job.seconds[job.failed]
     both = np.concatenate([completed, failed])

@@ -41,8 +41,8 @@ def draw(job: JobRecords, figure: Figure | SubFigure | None = None) -> JobAxes:
         figure = plt.figure(figsize=_INCHES, layout="constrained")
     axes = JobAxes(**figure.subplot_mosaic(_LAYOUT))
     figure.suptitle(job.name, **PLAIN_TEXT)
-    timeline.draw(job, axes.timeline, title="Timeline")
-    durations.draw(job, axes.durations, title="Durations")
-    concurrency.draw(job, axes.concurrency, title="Concurrency")
-    throughput.draw(job, axes.throughput, title="Throughput")
+    timeline.draw(job, axes.timeline, "Timeline")
+    durations.draw(job, axes.durations, "Durations")
+    concurrency.draw(job, axes.concurrency, "Concurrency")
+    throughput.draw(job, axes.throughput, "Throughput")
     return axes

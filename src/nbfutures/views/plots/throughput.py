@@ -13,7 +13,6 @@ from nbfutures.views.plots.canvas import (
     ink,
     label_time,
     label_units,
-    new_axes,
     paper,
     show_heading,
     show_note,
@@ -36,18 +35,16 @@ _RATE_UNITS = ((1.0, 1.0, "second"), (1 / 60, 1 / 60, "minute"), (0.0, 1 / 3600,
 """From which highest rate per second on, the unit, and its name."""
 
 
-def draw(job: JobRecords, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+def draw(job: JobRecords, ax: Axes, title: str) -> Axes:
     """Draw the items that completed and failed per second, failures on top, and the mean from first start to last end.
 
     What was cancelled or skipped is left out: it would make a job that was stopped look fast.
 
     Args:
         job: What to draw.
-        ax: Drawn on; a new one if not given.
-        title: The job's name if not given.
+        ax: Drawn on.
+        title: What the plot is called.
     """
-    ax = ax or new_axes()
-    title = job.name if title is None else title
     ax.set_ylabel("items per second")
     count = int(job.completed.sum() + job.failed.sum())
     if not count:

@@ -62,7 +62,7 @@ _ROW_POINTS = 32.0
 """A row is no higher, so that few lanes do not look like walls."""
 
 
-def draw(job: JobRecords, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+def draw(job: JobRecords, ax: Axes | None, title: str) -> Axes:
     """Draw the lanes, from top to bottom in the order of the workers' names.
 
     Args:
@@ -77,7 +77,6 @@ def draw(job: JobRecords, ax: Axes | None = None, *, title: str | None = None) -
     if ax is None:
         inches = min(_FRAME_INCHES + _ROW_INCHES * max(bars.height, _LEAST_ROWS), _MOST_INCHES)
         ax = new_axes(inches if snapshot.lanes else None)
-    title = job.name if title is None else title
     if not snapshot.lanes:
         return show_note(ax, title, "It is not known which worker ran the items" if job.has_run else job.nothing)
     label_time(ax, job.end, job.progress)
