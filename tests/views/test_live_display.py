@@ -105,6 +105,30 @@ def live(work, widget, ticker):
     return LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, Clock())
 
 
+class Timed:
+    """A display whose time goes by as the test says."""
+
+    def __init__(self, work, widget, ticker):
+        self.time = 0.0
+        self.live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: self.time)
+
+
+@pytest.fixture
+def timed(work, widget, ticker):
+    return Timed(work, widget, ticker)
+
+
+@pytest.fixture
+def left(timed, work, widget, ticker, sent):
+    """A final display that the browser has shown, and has just taken away."""
+    work.end()
+    timed.live.show()
+    widget.views = 0
+    widget.on_request()
+    ticker.tick()
+    return timed
+
+
 @pytest.fixture
 def sent(monkeypatch):
     cell.set("first")
@@ -346,13 +370,11 @@ def test_while_a_browser_draws_the_widget_text_and_html_wait_for_the_end(live, w
     assert [text for text, _, _ in sent] == ["0 of 2", "2 of 2"]
 
 
-def test_where_no_browser_draws_it_text_and_html_come_no_more_than_once_a_second(work, widget, ticker, sent):
-    clock = Clock()
-    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: clock.time)
-    live.show()
+def test_where_no_browser_draws_it_text_and_html_come_no_more_than_once_a_second(timed, work, widget, ticker, sent):
+    timed.live.show()
     for step in range(20):
         work.text = f"{step} of 20"
-        clock.time += 0.25
+        timed.time += 0.25
         ticker.tick()
     assert len(sent) == 1 + 5
 
@@ -378,34 +400,20 @@ def test_what_the_browser_asks_for_is_answered_after_the_end_too(live, work, wid
     assert len(sent) == 1
 
 
-def test_a_widget_that_the_browser_shows_no_more_is_let_go_of_and_leaves_its_html(work, widget, ticker, sent):
-    clock = Clock()
-    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: clock.time)
-    work.end()
-    live.show()
-    widget.views = 0
-    widget.on_request()
-    ticker.tick()
-    clock.time += display._LEAVE_SECONDS - 0.1
+def test_a_widget_that_the_browser_shows_no_more_is_let_go_of_and_leaves_its_html(left, widget, ticker, sent):
+    left.time += display._LEAVE_SECONDS - 0.1
     ticker.tick()
     assert widget.closed == 0
-    clock.time += 0.2
+    left.time += 0.2
     ticker.tick()
     assert widget.closed == 1
     assert ticker.refreshes == []
     assert len(sent) == 1
 
 
-def test_a_widget_that_is_only_drawn_anew_stays(work, widget, ticker, sent):
-    clock = Clock()
-    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: clock.time)
-    work.end()
-    live.show()
-    widget.views = 0
-    widget.on_request()
-    ticker.tick()
+def test_a_widget_that_is_only_drawn_anew_stays(left, widget, ticker, sent):
     widget.views = 1
-    clock.time += 2 * display._LEAVE_SECONDS
+    left.time += 2 * display._LEAVE_SECONDS
     ticker.tick()
     assert (widget.closed, ticker.refreshes) == (0, [])
 
@@ -423,17 +431,10 @@ def test_a_display_without_its_widget_goes_on_as_text_and_html(live, work, widge
     assert (widget.closed, widget.refreshed) == (1, 0)
 
 
-def test_what_is_shown_again_while_its_widget_leaves_stays(work, widget, ticker, sent):
-    clock = Clock()
-    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: clock.time)
-    work.end()
-    live.show()
-    widget.views = 0
-    widget.on_request()
-    ticker.tick()
-    clock.time += display._LEAVE_SECONDS - 0.1
-    live.show()
-    clock.time += 0.2
+def test_what_is_shown_again_while_its_widget_leaves_stays(left, widget, ticker, sent):
+    left.time += display._LEAVE_SECONDS - 0.1
+    left.live.show()
+    left.time += 0.2
     ticker.tick()
     assert widget.closed == 0
 
@@ -460,14 +461,12 @@ def test_a_click_that_has_the_job_run_again_is_followed(live, work, widget, tick
     assert len(ticker.refreshes) == 1
 
 
-def test_a_notebook_that_is_saved_in_mid_run_is_ten_seconds_old_at_most(work, widget, ticker, sent):
-    clock = Clock()
-    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker, lambda: clock.time)
-    live.show()
+def test_a_notebook_that_is_saved_in_mid_run_is_ten_seconds_old_at_most(timed, work, widget, ticker, sent):
+    timed.live.show()
     widget.views = 1
     for second in range(130):
         work.text = f"{second} of 130"
-        clock.time += 1
+        timed.time += 1
         ticker.tick()
     assert len(sent) == 1 + 13
 

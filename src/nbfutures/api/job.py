@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from nbfutures.api.job_actions import JobActions
 from nbfutures.errors import InvalidOptionError, JobCrashedError, NbfuturesError
-from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Reopened
+from nbfutures.model.events import JobEvent, JobPhase, is_turn
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.job_waiting import as_settled, as_settled_async, wait, wait_async
 from nbfutures.views.card.live_card import CardSubject, LiveCard
@@ -284,8 +285,9 @@ class Job:
         if outcome is None or outcome.error is None or outcome.kind is not OutcomeKind.FAILED:
             how = _HOW[outcome.kind] if outcome is not None else "has not ended"
             why = f" {outcome.error}" if outcome is not None and outcome.error is not None else ""
-            known = self.failed.index.tolist()[:5]
-            told = f" Failed: {', '.join(map(str, known))}." if known else ""
+            failed = (str(one.index) for one in self.outcomes() if one is not None and one.kind is OutcomeKind.FAILED)
+            known = ", ".join(itertools.islice(failed, 5))
+            told = f" Failed: {known}." if known else ""
             raise NbfuturesError(f"Item {at} did not fail: it {how}.{why}{told}")
         outcome.error.with_traceback(outcome.traceback)
         return Failure.of(outcome, self._run.item(at), functools.partial(self._run.work.call_again, at))
@@ -311,7 +313,7 @@ class Job:
         return self._report.bundle()["text/plain"]
 
     def _on_event(self, event: JobEvent) -> None:
-        if isinstance(event, Reopened) or (isinstance(event, PhaseChanged) and event.phase is JobPhase.DONE):
+        if is_turn(event):
             self._display.poke()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Reopened
+from nbfutures.model.events import JobEvent, is_turn
 from nbfutures.views.card.live_card import LiveCard
 from nbfutures.views.display import LiveDisplay
 from nbfutures.views.jobs import SHOWN, jobs_html, jobs_text
@@ -59,7 +59,7 @@ def _follow(job: Job, display: weakref.ref[LiveDisplay]) -> None:
         shown = display()
         if shown is None:
             unsubscribe()
-        elif isinstance(event, Reopened) or (isinstance(event, PhaseChanged) and event.phase is JobPhase.DONE):
+        elif is_turn(event):
             shown.poke()
 
     unsubscribe = job.card_subject.state.subscribe(on_event)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nbfutures.model.outcome import Outcome
 
-__all__ = ["JobEvent", "JobPhase", "PhaseChanged", "Reopened", "Settled"]
+__all__ = ["JobEvent", "JobPhase", "PhaseChanged", "Reopened", "Settled", "is_turn"]
 
 
 class JobPhase(StrEnum):
@@ -48,3 +48,8 @@ class PhaseChanged:
 
 
 JobEvent = Settled | Reopened | PhaseChanged
+
+
+def is_turn(event: JobEvent) -> bool:
+    """Tell whether the job has ended with this, or runs once more: what is final has changed."""
+    return isinstance(event, Reopened) or (isinstance(event, PhaseChanged) and event.phase is JobPhase.DONE)

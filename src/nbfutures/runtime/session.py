@@ -164,11 +164,10 @@ class Session:
     def _start(self, closing: threading.Event) -> None:
         try:
             self._connect(closing)
-        except Exception as error:
-            self.error = error
-        else:
             # The first job would make it otherwise. It needs what the settings say by now, so in a fresh context.
             Context().run(importlib.import_module("nbfutures.runtime.shared_client").warm_client)
+        except Exception as error:
+            self.error = error
         finally:
             if closing.is_set():
                 self._let_go()

@@ -60,18 +60,21 @@ def warm_client() -> None:
 
 def close_client() -> None:
     """Let go of the client; it closes once the last flow run that uses it has ended."""
-    global _shared  # noqa: PLW0603 - one for each kernel
     with _lock:
-        if _shared is not None:
-            _shared.context.client.__exit__()
-        _shared = None
+        _let_go()
 
 
 def _current() -> _Shared:
     global _shared  # noqa: PLW0603 - one for each kernel
     settings = get_settings_context().settings
     if _shared is None or not _shared.suits(settings):
-        if _shared is not None:
-            _shared.context.client.__exit__()
+        _let_go()
         _shared = _Shared(settings)
     return _shared
+
+
+def _let_go() -> None:
+    global _shared  # noqa: PLW0603 - one for each kernel
+    if _shared is not None:
+        _shared.context.client.__exit__()
+    _shared = None

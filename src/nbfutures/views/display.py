@@ -140,11 +140,9 @@ class LiveDisplay:
 
         Does not wait, and may be called from any thread.
         """
-        if self._sent:
-            if not self._is_final():
-                self._wait_for_cell()
-            self._follow()
-            self._ticker.poke(self._refresh)
+        if self._sent and not self._is_final():
+            self._wait_for_cell()
+        self._answer()
 
     def detach(self) -> None:
         """Put text and HTML in the widget's place for good, if it is final, and let go of the widget."""
@@ -160,7 +158,7 @@ class LiveDisplay:
             _open.pop(self, None)
 
     def _answer(self) -> None:
-        # The browser has asked for something, on a thread that may be that of the cells.
+        """Refresh soon: the browser has asked for something, on a thread that may be that of the cells."""
         if self._sent:
             self._follow()
             self._ticker.poke(self._refresh)
@@ -218,12 +216,10 @@ class LiveDisplay:
 
     def _is_leaving(self) -> bool:
         """Tell whether it is in the time in which the browser may show again what it just took away."""
-        if self._widget.views != 0:
+        if self._widget.views != 0 or not self._widget_ids:
             self._unseen_since = None
             return False
         now = self._clock()
-        if not self._widget_ids:
-            return False
         if self._unseen_since is None:
             self._unseen_since = now
         if now - self._unseen_since < _LEAVE_SECONDS:
