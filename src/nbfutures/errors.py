@@ -10,8 +10,10 @@ __all__ = [
     "JobCrashedError",
     "MapArgumentsError",
     "NbfuturesError",
+    "PicklingError",
     "ServerStartError",
     "ServerUnreachableError",
+    "WorkerDiedError",
 ]
 
 
@@ -49,3 +51,11 @@ class ServerStartError(NbfuturesError, RuntimeError):
 
 class ServerUnreachableError(NbfuturesError, ConnectionError):
     """The Prefect server that `PREFECT_API_URL` names does not answer."""
+
+
+class PicklingError(NbfuturesError, TypeError):
+    """A function, an argument or a value cannot be sent to or from another process."""
+
+
+class WorkerDiedError(NbfuturesError, RuntimeError):
+    """The process that ran the item ended under it."""

@@ -1,12 +1,13 @@
 """Claims that a user can check. Each comes from a complaint about a program of the same kind.
 
-5, 6, 8, 11, 14 and 15 are about notebooks, other runners and what a browser shows; their tests are with these.
+5, 6, 8, 11 and 15 are about notebooks and what a browser shows; their tests are with these. Of 14, Dask is to come.
 """
 
 # ruff: noqa: T201 - items print
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -289,3 +290,26 @@ def test_16_kernels_share_a_server_and_one_that_leaves_does_not_disturb_the_othe
     gate.open()
     assert mine.result(60) == list(range(10))
     assert nbf.map(abs, [-1]).result(60) == [1]
+
+
+def test_14_what_a_notebook_defines_works_in_processes_with_nothing_copied_to_a_file():
+    """`map` over a function, with a class, a global and an import of the notebook's, in other processes."""
+    cell = {"__name__": "__main__"}
+    exec(
+        """
+import os, statistics
+FACTOR = 3
+
+class Reading:
+    def __init__(self, x):
+        self.x = x
+
+def work(x):
+    return Reading(statistics.mean([x, x]) * FACTOR), os.getpid()
+""",
+        cell,
+    )
+    rows = nbf.options(runner="processes").map(cell["work"], range(4)).result(90)
+    assert [reading.x for reading, _ in rows] == [0, 3, 6, 9]
+    assert all(type(reading) is cell["Reading"] for reading, _ in rows)
+    assert os.getpid() not in {pid for _, pid in rows}

@@ -69,7 +69,7 @@ class AsyncLane(Lane):
                 tasks.add(task)
                 task.add_done_callback(done)
             pause = queue.seconds_to_turn() if len(queue) else 0.0
-            if not tasks and not pause:
+            if not tasks and not pause and not queue.may_get_more:
                 break
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), pause or None)

@@ -51,6 +51,10 @@ class Window(Protocol):
         """Take back what the runner has not started."""
         ...
 
+    def close(self) -> None:
+        """Let go of the workers: every item has ended."""
+        ...
+
     @property
     def is_growing(self) -> bool:
         """Whether the window should be looked at again within milliseconds."""
@@ -176,6 +180,7 @@ class Dispatcher:
             self.queue.halt()
         # Task runs that are still in flight hold items that were given up on, or none.
         window.sweep()
+        window.close()
         return True
 
     def _open_gates(self) -> None:

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from nbfutures.runtime.contracts import Run
+    from nbfutures.runtime.dispatcher import Window
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.work import CallWork
 
-__all__ = ["flow_settings", "run_calls", "wait_for_futures"]
+__all__ = ["flow_settings", "run_calls", "run_launch", "wait_for_futures"]
 
 _SPARE_THREADS = 1000
 """For items that were given up on: their threads are lost to the pool. A pool starts a thread when it needs one."""
@@ -49,6 +50,8 @@ class _Launch:
     run: Run
     work: CallWork
     indices: Sequence[int]
+    error: BaseException | None = None
+    """What stopped it."""
     is_over: bool = False
     """Whether every item that it was given has ended."""
 
@@ -57,10 +60,15 @@ _launches: dict[str, _Launch] = {}
 _numbers = itertools.count(1)
 
 
-# At module level, with plain parameters: Prefect pickles the flow with every task that leaves the process.
+# Prefect pickles the flow, by value, with every task that leaves the process: it refers to one function, by its name.
 @flow(name="nbfutures", validate_parameters=False, persist_result=False)
-def job_flow(job: str, items: int, function: str) -> State[Any]:  # noqa: ARG001 - shown in Prefect's UI
+def job_flow(job: str, items: int, function: str) -> Any:  # noqa: ARG001 - shown in Prefect's UI
     """Run a job's items to their end."""
+    return run_launch(job)
+
+
+def run_launch(job: str) -> State[Any]:
+    """Run the items of a launch to their end, within its flow run."""
     launch = _launches[job]
     run, work = launch.run, launch.work
     context = FlowRunContext.get()
@@ -71,12 +79,18 @@ def job_flow(job: str, items: int, function: str) -> State[Any]:  # noqa: ARG001
     EventsWorker.instance()
     run.drain_at_exit()
     flow_start.started()
-    runner = context.task_runner
+    runner: Any = context.task_runner
     dispatcher = Dispatcher(run, work, launch.indices)
     run.attach_dispatcher(dispatcher)
 
-    def make_window(dispatcher: Dispatcher, feed: Feed) -> LaneWindow | TaskWindow:
+    def make_window(dispatcher: Dispatcher, feed: Feed) -> Window:
         options = run.options
+        if work.is_task and options.runner == "processes":
+            from nbfutures.runtime.processes.task_window import ProcessTaskWindow
+
+            # One for each process: what waits can then be taken back, and what runs can be stopped alone.
+            size = min(options.in_flight or run.workers, run.workers)
+            return ProcessTaskWindow(dispatcher, feed, runner, work, size=size)
         if work.is_task:
             size = options.in_flight or 2 * run.workers + 2
             return TaskWindow(dispatcher, feed, runner, work, size=size)
@@ -94,10 +108,20 @@ def job_flow(job: str, items: int, function: str) -> State[Any]:  # noqa: ARG001
             stopped=run.stopped,
             queued=run.queued,
         )
+        if options.runner == "processes":
+            from nbfutures.runtime.processes.window import ProcessWindow
+
+            return ProcessWindow(
+                dispatcher, feed, runner, shared, workers=run.workers, in_flight=options.in_flight, name=run.name
+            )
         in_flight = options.in_flight or (options.workers if work.is_async else None)
         return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
-    dispatcher.drive(make_window)
+    try:
+        dispatcher.drive(make_window)
+    except BaseException as error:
+        launch.error = error
+        raise
     launch.is_over = True
     return _final_state(run)
 
@@ -121,7 +145,8 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
         indices = _resolve_length(run, work)
     if run.state.is_done:
         return
-    workers = run.workers if work.is_task else run.workers + _SPARE_THREADS
+    spare = _SPARE_THREADS if run.options.runner == "threads" and not work.is_task else 0
+    workers = run.workers + spare
     runner = make_runner(run.options.runner, workers, run.workers)
     again = f" (retry {run.rounds})" if run.rounds else ""
     named = job_flow.with_options(name=flow_name(run.name), task_runner=runner)
@@ -139,7 +164,10 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
     finally:
         del _launches[key]
     if not launch.is_over:
-        raise JobCrashedError("Prefect ended the flow run early; its log in Prefect's UI (job.url) says why.")
+        told = f": {type(launch.error).__name__}: {launch.error}" if launch.error is not None else ""
+        raise JobCrashedError(
+            f"Prefect ended the flow run early{told}. Its log in Prefect's UI (job.url) says more."
+        ) from launch.error
 
 
 @contextmanager

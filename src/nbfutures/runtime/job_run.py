@@ -49,7 +49,7 @@ class JobRun:
         self.work = work
         self.options = options
         self.session = session
-        self.workers = options.workers or default_workers()
+        self.workers = options.workers or default_workers(options.runner)
         self.state = JobState(name, work.known_length or 0, workers=self.workers, is_flow=work.is_flow)
         if work.known_length is None:
             self.state.set_open_ended(is_open=True)

@@ -49,7 +49,9 @@ class LaneWork:
     """Wakes the dispatcher; cheap when it is awake."""
     is_async: bool = False
     quota: int | None = None
-    """Items for one lane at most; `None` for as many as fit in `LANE_SECONDS`."""
+    """Items for one lane at most; `None` for as many as fit in `lane_seconds`."""
+    lane_seconds: float = LANE_SECONDS
+    """A lane takes no further item after this long."""
     retries: int = 0
     retry_delay: float = 0.0
     timeout: float | None = None
@@ -60,6 +62,11 @@ class LaneWork:
     """Set while the job is being cancelled: nothing is tried again then."""
     _tries: dict[tuple[int, int], int] = field(default_factory=dict)
     """Item and its round to the number of attempts that failed and were followed by another."""
+
+    @property
+    def has_tries(self) -> bool:
+        """Whether some item was tried before."""
+        return bool(self._tries)
 
     def tries(self, index: int) -> int:
         """Return how often the item was tried before, in this round."""
@@ -144,7 +151,7 @@ class Lane:
         worker, run_id, queued = self.worker, self._task_run_id, work.queued
         left = work.quota or -1
         plain = not work.retries and not work.timeout
-        deadline = now() + LANE_SECONDS if work.quota is None else float("inf")
+        deadline = now() + work.lane_seconds if work.quota is None else float("inf")
         sink = capture.OutputSink()
         with capture.into(sink):
             # Reading a thread's CPU clock takes longer than all the rest: what ends one item begins the next.

@@ -117,6 +117,9 @@ class LaneWindow:
         if told:
             self._run.settle(told)
 
+    def close(self) -> None:
+        """Do nothing: what is in flight ends by itself."""
+
     def running(self) -> int:
         """Return how many items are being worked on."""
         return sum(len(lane.running) for lane in list(self._lanes))

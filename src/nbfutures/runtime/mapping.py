@@ -16,7 +16,7 @@ from nbfutures.model.options import JobOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["CallTable", "bind", "find_futures", "map_calls", "pending_lengths", "single_call"]
+__all__ = ["CallTable", "bind", "call_with", "find_futures", "layout_of", "map_calls", "pending_lengths", "single_call"]
 
 _PLAIN_TYPES = frozenset({int, float, complex, str, bytes, bool, type(None), range})
 _OPTIONS = frozenset(field.name for field in dataclasses.fields(JobOptions))
@@ -78,7 +78,7 @@ class CallTable:
         Args:
             fn: The function to call, the table's own or one with the same parameters.
         """
-        layout = _layout(fn, [*self.columns, *self.statics])
+        layout = layout_of(fn, [*self.columns, *self.statics])
         if not layout.keyword and layout.variadic is None and list(self.columns) == layout.positional:
             if len(self.columns) == 1:
                 (column,) = self.columns.values()
@@ -87,12 +87,27 @@ class CallTable:
             return lambda index: fn(*[column[index] for column in columns])
         return lambda index: call_with(fn, self.arguments(index), layout)
 
+    def picker(self, fn: Callable[..., Any]) -> Callable[[Sequence[int]], tuple[bool, list[Any]]]:
+        """Return a function that picks, for some items, what differs between the calls.
+
+        It returns whether that is all arguments, by position, as one list for each parameter; or else one dictionary
+        by parameter name for each item.
+
+        Args:
+            fn: The function to be called, the table's own or one with the same parameters.
+        """
+        layout = layout_of(fn, [*self.columns, *self.statics])
+        names, columns = list(self.columns), list(self.columns.values())
+        if columns and not layout.keyword and layout.variadic is None and names == layout.positional:
+            return lambda indices: (True, [[column[index] for index in indices] for column in columns])
+        return lambda indices: (False, [{name: self.columns[name][index] for name in names} for index in indices])
+
     def dependencies(self, index: int) -> list[Any]:
         """Return the futures among the arguments of the call at `index`."""
         return find_futures([column[index] for column in self.columns.values()] + list(self.statics.values()))
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """How to pass arguments that are given by parameter name."""
 
     positional: list[str]
@@ -101,9 +116,9 @@ class _Layout(NamedTuple):
     """The name among `positional` that stands for `*args`."""
 
 
-def call_with(fn: Callable[..., Any], arguments: Mapping[str, Any], layout: _Layout | None = None) -> Any:
+def call_with(fn: Callable[..., Any], arguments: Mapping[str, Any], layout: Layout | None = None) -> Any:
     """Call `fn` with arguments given by parameter name, as Prefect does."""
-    layout = layout or _layout(fn, list(arguments))
+    layout = layout or layout_of(fn, list(arguments))
     args: list[Any] = []
     for name in layout.positional:
         if name == layout.variadic:
@@ -329,10 +344,11 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def _layout(fn: Callable[..., Any], names: Sequence[str]) -> _Layout:
+def layout_of(fn: Callable[..., Any], names: Sequence[str]) -> Layout:
+    """Return how `fn` takes arguments of these names."""
     signature = _signature(fn)
     if signature is None:
-        return _Layout(list(names), [], None)
+        return Layout(list(names), [], None)
     positional: list[str] = []
     variadic = None
     for parameter in signature.parameters.values():
@@ -344,7 +360,7 @@ def _layout(fn: Callable[..., Any], names: Sequence[str]) -> _Layout:
         if parameter.kind not in _POSITIONAL or parameter.name not in names:
             break
         positional.append(parameter.name)
-    return _Layout(positional, [name for name in names if name not in positional], variadic)
+    return Layout(positional, [name for name in names if name not in positional], variadic)
 
 
 def _name(fn: Any) -> str:

@@ -157,6 +157,9 @@ class Session:
         client = sys.modules.get("nbfutures.runtime.shared_client")
         if client is not None:
             client.close_client()
+        processes = sys.modules.get("nbfutures.runtime.runners.processes")
+        if processes is not None:
+            processes.close()
         if lease is not None:
             lease.release()
         self._settings.restore()

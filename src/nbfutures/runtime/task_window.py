@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from nbfutures.model.options import JobOptions
+    from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.work import CallWork
@@ -76,6 +77,9 @@ class TaskWindow:
     def sweep(self) -> None:
         """Do nothing: each task run is told when it is done."""
 
+    def close(self) -> None:
+        """Do nothing: what is in flight ends by itself."""
+
     def running(self) -> int:
         """Return how many items are being worked on."""
         return sum(seen.started is not None and seen.ended is None for _, seen in list(self._in_flight.values()))
@@ -95,7 +99,7 @@ class TaskWindow:
         seen = Observed(queued=self._run.queued)
         if self._prepared.target is not self._work.target:
             self._prepared = _Prepared(self._work.target, self._run.options)
-        made = observe(self._prepared.task, seen, self._run.state.clock.now)
+        made = self._observed(self._prepared.task, index, seen)
         parameters = self._prepared.parameters(self._work.parameters(index))
         with self._submitting:
             if self._run.stopped.is_set():
@@ -110,9 +114,19 @@ class TaskWindow:
         """Take in the end of a task run; on the feed's thread."""
         state = self._run.state
         outcome = outcome_of(future, index, now=state.clock.now(), round_=state.round_of(index), observed=seen)
+        told = self._ending(outcome, seen)
         self._in_flight.pop(index, None)
-        self._run.settle([outcome])
+        if told is not None:
+            self._run.settle([told])
         self._dispatcher.wake()
+
+    def _observed(self, task: Task[Any, Any], index: int, seen: Observed) -> Task[Any, Any]:  # noqa: ARG002 - for others
+        """Return a copy of the task that notes in `seen` when and where its function runs."""
+        return observe(task, seen, self._run.state.clock.now)
+
+    def _ending(self, outcome: Outcome, seen: Observed) -> Outcome | None:  # noqa: ARG002 - for others
+        """Return the outcome to be told, or `None` if the item is tried again."""
+        return outcome
 
 
 class _Prepared:

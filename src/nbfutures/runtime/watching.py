@@ -126,7 +126,7 @@ def run_flow(
             named = made.with_options(
                 task_runner=_WatchingRunner(made.task_runner, run, watched),
                 flow_run_name=made.flow_run_name or template_of(run.name),
-                on_running=[*made.on_running_hooks, _note_flow_run(run)],
+                on_running=[*made.on_running_hooks, _NoteFlowRun(run)],
             )
             with flow_settings(run):
                 called = named(*args, **kwargs)
@@ -139,16 +139,44 @@ def run_flow(
 
 def _flow_of(fn: Callable[..., Any], run: Run) -> Flow[Any, Any]:
     # A bounded pool in which tasks may wait for tasks: Prefect's default starts a thread for every task.
-    runner = make_runner("threads", run.workers, run.workers)
+    if run.options.runner == "processes":
+        from nbfutures.runtime.runners.processes import plain_pool
+
+        runner: TaskRunner[Any] = plain_pool(run.workers)
+    else:
+        runner = make_runner("threads", run.workers, run.workers)
     made: Flow[Any, Any] = flow(name=flow_name(run.name), validate_parameters=False, task_runner=runner)(fn)
     return made
 
 
-def _note_flow_run(run: Run) -> Any:
-    def note(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect's names for a hook
-        run.flow_run_id = flow_run.id
+class _NoteFlowRun:
+    """Tells a job which flow run is its own, as a hook of the flow.
 
-    return note
+    Prefect pickles the flow with every task that leaves the process, its hooks and its runner included: there, they
+    are nothing.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.__name__ = "note"
+        self._run = run
+
+    def __call__(self, flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG002 - Prefect's names for a hook
+        self._run.flow_run_id = flow_run.id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _no_hook, ()
+
+
+def _no_hook() -> Any:
+    return _do_nothing
+
+
+def _do_nothing(flow: Any, flow_run: Any, state: Any) -> None:
+    """Nothing, as a hook."""
+
+
+def _as_it_is(runner: TaskRunner[Any]) -> TaskRunner[Any]:
+    return runner
 
 
 class _WatchingRunner(TaskRunner[Any]):
@@ -159,6 +187,9 @@ class _WatchingRunner(TaskRunner[Any]):
         self._inner = inner
         self._run = run
         self._watched = watched
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _as_it_is, (self._inner,)
 
     def duplicate(self) -> _WatchingRunner:
         return _WatchingRunner(self._inner.duplicate(), self._run, self._watched)

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemSkippedError, MapArgumentsError, NbfuturesError
-from nbfutures.runtime.mapping import CallTable, bind, call_with, map_calls, pending_lengths, single_call
+from nbfutures.runtime.mapping import CallTable, bind, call_with, find_futures, map_calls, pending_lengths, single_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nbfutures.model.item import Item
 
@@ -35,6 +35,9 @@ class CallWork:
         self.arguments = arguments
         self.table = table
         self.call: Callable[[int], Any] = _unready
+        self._pick: Callable[[Sequence[int]], tuple[bool, list[Any]]] = _unready
+        self._is_resolved = False
+        """Whether no argument is a future, or annotated."""
         if table is not None:
             self._prepare(table)
 
@@ -98,6 +101,40 @@ class CallWork:
     def check_retry(self) -> None:
         """Do nothing: calls can be made again."""
 
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function behind the target."""
+        return function_of(self.target)
+
+    @property
+    def name(self) -> str:
+        """What people call the target."""
+        return name_of(self.target)
+
+    @property
+    def sendable_statics(self) -> dict[str, Any]:
+        """The arguments that all calls have in common and that can be sent before them, once."""
+        table = self.table
+        assert table is not None
+        if not self._is_resolved and (table.has_annotations or find_futures(list(table.statics.values()))):
+            return {}
+        return table.statics
+
+    def sendable_arguments(self, indices: Sequence[int]) -> tuple[bool, list[Any]]:
+        """Return what else calls that are made elsewhere are given; see `CallTable.picker`.
+
+        Raises:
+            ItemSkippedError: If an item depends on something that did not complete.
+        """
+        table = self.table
+        assert table is not None
+        if self._is_resolved:
+            return self._pick(indices)
+        sent = self.sendable_statics
+        return False, [
+            _resolved(table, index, [name for name in table.arguments(index) if name not in sent]) for index in indices
+        ]
+
     def replace_function(self, fn: Callable[..., Any]) -> None:
         """Call another function with the same arguments from now on.
 
@@ -129,10 +166,10 @@ class CallWork:
     def _prepare(self, table: CallTable) -> None:
         self.table = table
         fn = function_of(self.target)
-        if table.has_futures or table.has_annotations:
-            self.call = functools.partial(_call_resolved, fn, table)
-        else:
-            self.call = table.caller(fn)
+        self._pick = table.picker(fn)
+        # Asked once: looking through all arguments takes long.
+        self._is_resolved = not table.has_futures and not table.has_annotations
+        self.call = table.caller(fn) if self._is_resolved else functools.partial(_call_resolved, fn, table)
 
 
 def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallWork:
@@ -211,18 +248,22 @@ def _kind(target: Any) -> str:
 
 def _call_resolved(fn: Callable[..., Any], table: CallTable, index: int) -> Any:
     """Call with futures and Prefect's annotations replaced by values, as Prefect does before a task runs."""
+    return call_with(fn, _resolved(table, index))
+
+
+def _resolved(table: CallTable, index: int, names: Iterable[str] | None = None) -> dict[str, Any]:
     from prefect.exceptions import UpstreamTaskError
     from prefect.utilities.engine import resolve_inputs_sync
 
-    arguments = {name: _inner_futures(value) for name, value in table.arguments(index).items()}
+    given = table.arguments(index)
+    arguments = {name: _inner_futures(given[name]) for name in (given if names is None else names)}
     try:
-        resolved = resolve_inputs_sync(arguments)
+        return resolve_inputs_sync(arguments)
     except UpstreamTaskError:
         raise ItemSkippedError(
             f"Item {index} was skipped: an item or task that it depends on did not complete. Retry that job first, "
             f"then this one, or wrap the argument in prefect's allow_failure()."
         ) from None
-    return call_with(fn, resolved)
 
 
 def _inner_futures(value: Any) -> Any:
@@ -237,5 +278,5 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def _unready(index: int) -> Any:
+def _unready(index: Any) -> Any:
     raise NbfuturesError(f"Item {index} is not known yet.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import operator
 import threading
 from collections import deque
@@ -23,6 +24,9 @@ class WorkQueue:
         rate: Items to hand out per second, at most; `None` for no limit.
         now: Tells the time in seconds.
     """
+
+    may_get_more = False
+    """Whether a lane that finds nothing is to wait for more: not in the kernel, where a new lane is soon made."""
 
     def __init__(self, indices: Iterable[int], *, rate: float | None, now: Callable[[], float]) -> None:
         # next() on a range's iterator and deque.popleft() are atomic: the common way out of here takes no lock.
@@ -51,6 +55,21 @@ class WorkQueue:
             with self._lock:
                 self._next_start = max(self._next_start, self._now()) + self._spacing
         return self._take()
+
+    def try_pull_many(self, most: int) -> list[int]:
+        """Take up to so many items that may start now; never waits."""
+        pulled: list[int] = []
+        if not self._spacing:
+            # The common way, without a call for each item.
+            while self._ready and len(pulled) < most and not self._halted.is_set():
+                with contextlib.suppress(IndexError):
+                    pulled.append(self._ready.popleft())
+            if not self._halted.is_set():
+                pulled.extend(itertools.islice(self._fresh, max(most - len(pulled), 0)))
+            return pulled
+        while len(pulled) < most and (index := self.try_pull()) is not None:
+            pulled.append(index)
+        return pulled
 
     def put(self, indices: Iterable[int]) -> None:
         """Add items that can run now."""

@@ -11,12 +11,16 @@ if TYPE_CHECKING:
 
 __all__ = ["default_workers", "make_runner"]
 
-_MODULES = {"threads": "nbfutures.runtime.runners.threads"}
+_MODULES = {
+    "threads": "nbfutures.runtime.runners.threads",
+    "processes": "nbfutures.runtime.runners.processes",
+}
 
 
-def default_workers() -> int:
-    """Return how many workers a runner of this machine has: CPUs + 4, at most 32, as `ThreadPoolExecutor`."""
-    return min(32, (os.cpu_count() or 1) + 4)
+def default_workers(runner: str = "threads") -> int:
+    """Return how many workers a runner has: for threads CPUs + 4, at most 32, as `ThreadPoolExecutor`; else CPUs."""
+    cpus = os.cpu_count() or 1
+    return min(32, cpus + 4) if runner == "threads" else cpus
 
 
 def make_runner(name: str, size: int, nested: int) -> TaskRunner[Any]:

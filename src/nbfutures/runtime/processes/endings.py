@@ -1,0 +1,57 @@
+"""What items and jobs are told when a process ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nbfutures.errors import ItemCancelledError, ItemTimeoutError, JobCrashedError, WorkerDiedError
+
+if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+
+__all__ = ["GRACE_SECONDS", "cancelled_in_mid_run", "no_worker", "out_of_time", "problem_of", "worker_died"]
+
+GRACE_SECONDS = 0.5
+"""How long an item may take to notice its timeout, or a cancel, before its process is ended."""
+
+
+def cancelled_in_mid_run(index: int) -> ItemCancelledError:
+    """Return the error of an item whose process was stopped by a cancel."""
+    return ItemCancelledError(f"Item {index} was stopped by the cancel while it ran. Run it with job.retry().")
+
+
+def out_of_time(timeout: float) -> ItemTimeoutError:
+    """Return the error of an item whose process was ended since it did not notice its timeout."""
+    return ItemTimeoutError(
+        f"The item ran longer than its timeout of {timeout:g} s, and its process was ended. Give it more time, "
+        f"or split its work into smaller items."
+    )
+
+
+def worker_died(index: int, problem: BaseException | None) -> WorkerDiedError:
+    """Return the error of an item that ended its process."""
+    told = f" ({problem})" if problem is not None else ""
+    return WorkerDiedError(
+        f"The process that ran item {index} ended under it{told}: it ran out of memory, crashed, or called os._exit. "
+        f"The other items go on in a new one; run this one again with job.retry()."
+    )
+
+
+def no_worker(problem: BaseException | None) -> JobCrashedError:
+    """Return the error of a job whose processes do not start."""
+    return JobCrashedError(
+        f"Worker processes end before they can work ({problem}). In a script, put what starts jobs below "
+        f'`if __name__ == "__main__":`. Else the task runs in Prefect\'s UI (job.url) say more. '
+        f"Or use runner='threads'."
+    )
+
+
+def problem_of(future: PrefectFuture[Any]) -> BaseException | None:
+    """Return why a lane's task run did not complete, or `None`."""
+    try:
+        future.wait()
+        state = future.state
+    except BaseException as error:
+        return error
+    # Failed is also what a lane says of itself when items failed.
+    return None if state.is_completed() else JobCrashedError(state.message or "Its task run did not start.")

@@ -1,0 +1,290 @@
+"""The kernel's end of a lane whose items run in another process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from nbfutures.errors import ItemSkippedError, PicklingError
+from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.processes.mark import Mark
+from nbfutures.runtime.processes.packing import pack, unpack_outcomes, unreadable_value, unsendable_item
+from nbfutures.runtime.processes.wire import Wire
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from nbfutures.runtime.processes.supply import Supply
+
+__all__ = ["ProcessLane"]
+
+_IDLE_SECONDS = 0.3
+"""A lane without items ends after this long."""
+_QUIET = ("later", "back")
+_logger = logging.getLogger(__name__)
+
+
+class ProcessLane:
+    """Sends items to a worker process as it can take them, and takes in how they ended.
+
+    Args:
+        supply: What it sends, shared with the job's other lanes.
+        worker: Name of the worker, for the outcomes.
+        round_: How often the job was retried when the lane began.
+    """
+
+    def __init__(self, supply: Supply, worker: str, round_: int) -> None:
+        self.supply = supply
+        self.work = supply.work
+        self.worker = worker
+        self.round = round_
+        self.records: deque[Outcome] = deque()
+        self.running: dict[int, float] = {}
+        """Items that the worker said are running, with the start of the attempt."""
+        self.outstanding: dict[int, None] = {}
+        """Items that were sent and of which nothing is known yet, in their order."""
+        self.is_open = True
+        self.pulled = 0
+        self.problem: PicklingError | None = None
+        """Why the function cannot be sent."""
+        self.ended_for: str | None = None
+        """Why its process was ended from here: "cancel" or "timeout"."""
+        self.mark = Mark()
+        self.wire = Wire()
+        self._lock = threading.RLock()
+        self._function: Any = None
+        self._seconds: float | None = None
+        """Seconds of an item, as they were lately."""
+        self._sent = 0
+        self._idle_since: float | None = None
+        self._asked_back = False
+        self._closing = False
+
+    # --- as every lane -------------------------------------------------------------------------------------------
+
+    def drain(self) -> list[Outcome]:
+        """Take the outcomes that were not told yet; may be called from any thread."""
+        taken: list[Outcome] = []
+        while self.records:
+            taken.append(self.records.popleft())
+        return taken
+
+    def abandon(self, index: int) -> bool:
+        """Give up on an item: its process is ended, and another takes its place.
+
+        Returns:
+            Whether the item was still running.
+        """
+        with self._lock:
+            if self.running.pop(index, None) is None or index not in self.outstanding:
+                return False
+            del self.outstanding[index]
+        self.kill("timeout")
+        return True
+
+    def forget_outstanding(self) -> bool:
+        """Take in nothing more of what was sent; return whether there was something."""
+        with self._lock:
+            was_at_work = bool(self.outstanding)
+            self.outstanding.clear()
+            self.running = {}
+            return was_at_work
+
+    # --- the conversation ------------------------------------------------------------------------------------------
+
+    def connect(self, connection: Connection, pid: int) -> None:
+        """Talk with the worker until it is gone; on a thread of its own."""
+        self.mark.remove()
+        try:
+            self.wire.hold(connection, pid, self.top_up, self._take)
+        except Exception:
+            # What cannot be understood will not get better; its items are taken care of once it is gone.
+            _logger.exception("A worker process said what nbfutures does not understand")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        finally:
+            self.is_open = False
+            self.wire.finish()
+            self.work.wake()
+
+    def top_up(self) -> None:
+        """Send more items if the worker can take them, or let it go if there are none."""
+        with self._lock:
+            if not self.wire.was_connected or not self.is_open:
+                return
+            room = self._room()
+            if room > 0:
+                self._send(self.supply.pull(room))
+            if self.outstanding:
+                self._idle_since = None
+            elif self._is_used_up:
+                self.close()
+            elif self._idle_since is None:
+                self._idle_since = time.monotonic()
+            elif time.monotonic() - self._idle_since > _IDLE_SECONDS and not self.supply.is_waiting:
+                self.close()
+
+    def give_back(self) -> None:
+        """Have the worker return what it has not begun."""
+        with self._lock:
+            if not self._asked_back and len(self.outstanding) > len(self.running):
+                self._asked_back = True
+                self.wire.post("back")
+
+    def close(self) -> None:
+        """Have the worker end once it has nothing to do."""
+        with self._lock:
+            if not self._closing:
+                self._closing = True
+                self.is_open = False
+                self.wire.post("close")
+
+    def kill(self, why: str) -> None:
+        """End the process, whatever it is doing.
+
+        Args:
+            why: "cancel" or "timeout".
+        """
+        self.is_open = False
+        # Said before it is done: who takes in the process's end asks for it.
+        before, self.ended_for = self.ended_for, why
+        if not self.wire.kill():
+            self.ended_for = before
+
+    # --- with the lock held ------------------------------------------------------------------------------------------
+
+    def _room(self) -> int:
+        outstanding = len(self.outstanding)
+        room = self.supply.share(outstanding, self._seconds) - outstanding
+        quota = self.work.quota
+        return room if quota is None else min(room, quota - self._sent)
+
+    @property
+    def _is_used_up(self) -> bool:
+        return self.work.quota is not None and self._sent >= self.work.quota
+
+    def _send(self, indices: list[int]) -> None:
+        if not indices:
+            return
+        if not self._send_function():
+            self.supply.put_back(indices)
+            return
+        try:
+            self._post_items(indices)
+        except Exception:
+            for index in indices:
+                try:
+                    self._post_items([index])
+                except ItemSkippedError as error:
+                    self._fail(index, error, OutcomeKind.SKIPPED)
+                except Exception as error:
+                    self._fail(index, unsendable_item(self.work.work.item(index), error))
+
+    def _post_items(self, indices: list[int]) -> None:
+        payload = pack(self.work.work.sendable_arguments(indices))
+        self.outstanding.update(dict.fromkeys(indices))
+        self._sent += len(indices)
+        self.wire.post("items", indices, self.supply.extras(indices), payload)
+
+    def _send_function(self) -> bool:
+        function = self.work.work.function
+        if function is self._function:
+            return True
+        try:
+            payload = self.supply.packed_function()
+        except PicklingError as error:
+            self._give_up(error)
+            return False
+        self.wire.post("function", payload)
+        self._function = function
+        return True
+
+    def _give_up(self, problem: PicklingError) -> None:
+        self.problem = problem
+        self.is_open = False
+        self.work.wake()
+
+    def _fail(self, index: int, error: BaseException, kind: OutcomeKind = OutcomeKind.FAILED) -> None:
+        self.records.append(self._unrun(index, error, kind))
+        self.work.wake()
+
+    def _unrun(self, index: int, error: BaseException, kind: OutcomeKind) -> Outcome:
+        now, round_ = self.work.state.clock.now(), self.work.state.round_of(index)
+        return Outcome(index, kind, None, error, self.work.queued, None, now, round=round_)
+
+    # --- what the worker says, on the thread that listens to it -------------------------------------------------------
+
+    def _take(self, what: str, *rest: Any) -> None:
+        with self._lock:
+            getattr(self, f"_take_{what}")(*rest)
+        self.work.wake()
+        if what not in _QUIET:
+            self.top_up()
+
+    def _take_singly(self, told: list[tuple[int, bytes]]) -> None:
+        self._note([self._unpack_one(*one) for one in told], self.running)
+
+    def _take_later(self, indices: list[tuple[int, float]]) -> None:
+        for index, when in indices:
+            if self.outstanding.pop(index, 0) is None:
+                self.work.takes_another_try(index)
+                self.work.queue.put_later(index, when)
+
+    def _take_back(self, indices: list[int]) -> None:
+        self._asked_back = False
+        # In their order, before what has not been handed out at all.
+        known = [index for index in indices if self.outstanding.pop(index, 0) is None]
+        self.supply.put_back(sorted(known))
+
+    def _take_unreadable(self, indices: list[int]) -> None:
+        # Each alone, so that only those fail that cannot be read.
+        for index in indices:
+            if self.outstanding.pop(index, 0) is None:
+                self._send([index])
+
+    def _take_problem(self, told: str) -> None:
+        self._give_up(
+            PicklingError(
+                f"Cannot read {self.work.work.name} in another process: {told}. The modules that it uses have to be "
+                f"importable there; or use runner='threads'."
+            )
+        )
+
+    def _take_told(self, number: int, running: dict[int, float], payload: bytes) -> None:
+        told: list[Outcome] = []
+        try:
+            told = unpack_outcomes(payload)
+        except Exception:
+            # Something in it cannot be read here: each alone will show which.
+            self.wire.post("resend", number)
+        else:
+            self.wire.post("ok", number)
+        self._note(told, running)
+
+    def _note(self, told: list[Outcome], running: dict[int, float]) -> None:
+        pop = self.outstanding.pop
+        known = [one for one in told if pop(one.index, 0) is None]
+        self.running = {index: since for index, since in running.items() if index in self.outstanding}
+        if self.work.fail_fast and any(one.kind is OutcomeKind.FAILED for one in known):
+            # The dispatcher cancels the job once it sees the failure; until then nothing more is to start.
+            self.work.queue.halt()
+        self.records.extend(known)
+        self.pulled += len(known)
+        if known:
+            self.supply.note_progress(len(known))
+            latest = sum(one.seconds or 0.0 for one in known) / len(known)
+            self._seconds = latest if self._seconds is None else (self._seconds + latest) / 2
+
+    def _unpack_one(self, index: int, payload: bytes) -> Outcome:
+        try:
+            (told,) = unpack_outcomes(payload)
+        except Exception as error:
+            problem = unreadable_value(index, error)
+            return self._unrun(index, problem, OutcomeKind.FAILED)
+        return told

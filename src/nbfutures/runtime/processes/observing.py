@@ -1,0 +1,172 @@
+"""What is seen of a Prefect task's function where it runs, told to the kernel over a connection of its own."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import os
+import pickle
+import threading
+from multiprocessing.connection import Client
+from typing import TYPE_CHECKING, Any
+
+import tblib.pickling_support
+
+from nbfutures.model.clock import SystemClock
+from nbfutures.runtime import capture
+from nbfutures.runtime.outcomes import Observed
+from nbfutures.runtime.processes.hub import get_hub
+from nbfutures.runtime.processes.packing import pack, unpack
+from nbfutures.runtime.task_window import observe
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from prefect.tasks import Task
+
+__all__ = ["Ticket", "observe_elsewhere", "tell_kernel"]
+
+
+class Ticket:
+    """Takes in what a worker tells of one task run.
+
+    Args:
+        name: Name of the ticket, different from all others.
+        seen: Filled in.
+        worker: Name of the worker.
+    """
+
+    def __init__(self, name: str, seen: Observed, worker: str) -> None:
+        self._name = name
+        self._seen = seen
+        self._worker = worker
+        get_hub().expect(name, self._listen)
+
+    def close(self) -> None:
+        """Take in nothing more."""
+        get_hub().forget(self._name)
+
+    def _listen(self, connection: Connection, _: int) -> None:
+        seen = self._seen
+        with connection:
+            try:
+                while True:
+                    told, payload = pickle.loads(connection.recv_bytes())  # noqa: S301 - as `unpack`
+                    for name, value in told.items():
+                        setattr(seen, name, value)
+                    seen.worker = self._worker
+                    try:
+                        seen.error = unpack(payload)
+                    except Exception:
+                        # The future tells of it in its own way.
+                        seen.error = None
+                    seen.traceback = seen.error.__traceback__ if seen.error is not None else None
+                    # The worker goes on once it knows that this was read, so that the end of its task run comes later.
+                    connection.send_bytes(b"")
+            except (EOFError, OSError):
+                return
+
+
+def observe_elsewhere(task: Task[Any, Any], ticket: str) -> Task[Any, Any]:
+    """Return a copy of a task that tells the kernel when its function runs in another process.
+
+    Args:
+        task: Any task; one whose function is a generator is returned as it is.
+        ticket: Name of the `Ticket`.
+    """
+    fn = task.fn
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        return task
+    hub = get_hub()
+    address, key = hub.address, hub.key
+    if inspect.iscoroutinefunction(fn):
+
+        @functools.wraps(fn)
+        async def told_async(*args: Any, **kwargs: Any) -> Any:
+            with tell_kernel(ticket, address, key, fn) as observed:
+                return await observed(*args, **kwargs)
+
+        made: Any = told_async
+    else:
+
+        @functools.wraps(fn)
+        def told_sync(*args: Any, **kwargs: Any) -> Any:
+            with tell_kernel(ticket, address, key, fn) as observed:
+                return observed(*args, **kwargs)
+
+        made = told_sync
+    twin = copy.copy(task)
+    twin.fn = made
+    return twin
+
+
+class tell_kernel:  # noqa: N801 - used as a function
+    """Within it, the kernel is told of a function's call: at its start, and at its end."""
+
+    def __init__(self, ticket: str, address: Any, key: bytes, fn: Any) -> None:
+        self._ticket, self._address, self._key = ticket, address, key
+        self._fn = fn
+        self._seen = Observed()
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Any:
+        """Tell of the start; return the function, to be called."""
+        global _attempts  # noqa: PLW0603 - Prefect repeats a task within one run of its engine
+        capture.install()
+        with _lock:
+            ticket, attempts = _attempts
+            _attempts = (self._ticket, attempts + 1 if ticket == self._ticket else 1)
+            self._seen.attempts = _attempts[1] - 1
+        try:
+            self._connection = Client(self._address, authkey=self._key)
+            self._connection.send((self._ticket, os.getpid()))
+        except (OSError, EOFError):
+            self._connection = None
+        clock = SystemClock()
+        self._send(started=clock.now(), ended=None, attempts=self._seen.attempts + 1)
+        # The thing that observes takes a task, of which it looks at nothing but the function.
+        return observe(_Holder(self._fn), self._seen, clock.now).fn  # type: ignore[arg-type]  # as above
+
+    def __exit__(self, *raised: object) -> None:
+        """Tell of the end."""
+        seen = self._seen
+        self._send(
+            started=seen.started,
+            ended=seen.ended,
+            cpu_seconds=seen.cpu_seconds,
+            output=seen.output,
+            attempts=seen.attempts,
+        )
+        capture.uninstall()
+        if self._connection is not None:
+            self._connection.close()
+
+    def _send(self, **told: Any) -> None:
+        if self._connection is None:
+            return
+        error = self._seen.error
+        try:
+            if error is not None:
+                error = error.with_traceback(self._seen.traceback)
+                tblib.pickling_support.install(error)
+            payload = pack(error)
+        except Exception:
+            payload = b""
+        try:
+            self._connection.send_bytes(pickle.dumps((told, payload), pickle.HIGHEST_PROTOCOL))
+            self._connection.recv_bytes()
+        except (OSError, EOFError):
+            # The kernel has lost interest.
+            self._connection = None
+
+
+class _Holder:
+    """Something with a function."""
+
+    def __init__(self, fn: Any) -> None:
+        self.fn = fn
+
+
+_attempts: tuple[str, int] = ("", 0)
+_lock = threading.Lock()

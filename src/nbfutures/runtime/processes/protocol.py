@@ -1,0 +1,32 @@
+"""What the kernel tells a lane in another process when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["LaneSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """How a lane runs its items, and what it needs of the kernel's surroundings."""
+
+    worker: str
+    """Name of the worker, for the outcomes."""
+    mark: str
+    """Path of the file in which the worker notes what it runs."""
+    directory: str
+    """The kernel's working directory."""
+    path: tuple[str, ...]
+    """The kernel's `sys.path`."""
+    is_async: bool
+    slots: int
+    """Coroutines at once."""
+    retries: int
+    retry_delay: float
+    """Seconds."""
+    timeout: float | None
+    """Seconds."""
+    fail_fast: bool
+    queued: float
+    """When the items were submitted, in seconds since the epoch."""

@@ -1,0 +1,32 @@
+"""What a worker process does first."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+
+__all__ = ["start_worker"]
+
+
+def start_worker() -> None:
+    """Leave interrupts to the kernel, end with it, and have random numbers of one's own."""
+    # An interrupt of the kernel is meant for the cell.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_parent, name="nbfutures parent", daemon=True).start()
+    # `random` does this by itself.
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        # Nobody is left to tell anything.
+        os._exit(1)

@@ -1,0 +1,124 @@
+"""The window of a Prefect task's job in worker processes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any
+
+from prefect.exceptions import UpstreamTaskError
+
+from nbfutures.errors import ItemSkippedError, PicklingError
+from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime.processes.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
+from nbfutures.runtime.processes.observing import Ticket, observe_elsewhere
+from nbfutures.runtime.processes.packing import pack_function, unpicklable_argument, unsendable_value
+from nbfutures.runtime.task_window import TaskWindow
+
+if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+    from prefect.tasks import Task
+
+    from nbfutures.model.outcome import Outcome
+    from nbfutures.runtime.outcomes import Observed
+    from nbfutures.runtime.runners.processes import ProcessesRunner
+
+__all__ = ["ProcessTaskWindow"]
+
+_numbers = itertools.count(1)
+
+
+class ProcessTaskWindow(TaskWindow):
+    """Keeps one task run in each process; as `TaskWindow`, but what runs can be stopped."""
+
+    _runner: ProcessesRunner
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tickets: dict[int, Ticket] = {}
+        self._killed: dict[int, str] = {}
+        """Items whose process was ended from here, and why: "cancel" or "timeout"."""
+        self._deaths: dict[tuple[int, int], int] = {}
+        self._cancelled_at: float | None = None
+
+    def refill(self) -> None:
+        """Submit items up to the window's size."""
+        self._cancelled_at = None
+        super().refill()
+
+    def cancel_queued(self) -> None:
+        """Take back what no worker has started; what does not end by itself within half a second is ended."""
+        if self._cancelled_at is None:
+            self._cancelled_at = time.monotonic()
+        super().cancel_queued()
+
+    def sweep(self) -> None:
+        """End the processes of what was cancelled, or blocks where its timeout cannot interrupt it."""
+        is_late = self._cancelled_at is not None and time.monotonic() - self._cancelled_at > GRACE_SECONDS
+        limit = self._prepared.task.timeout_seconds
+        now = self._run.state.clock.now()
+        for index, (future, seen) in list(self._in_flight.items()):
+            started = None if seen.ended is not None else seen.started
+            if is_late:
+                self._kill(index, future, "cancel")
+            elif limit and started is not None and now - started > limit + 2 * GRACE_SECONDS:
+                self._kill(index, future, "timeout")
+
+    def _kill(self, index: int, future: PrefectFuture[Any], why: str) -> None:
+        if self._killed.setdefault(index, why) == why:
+            self._runner.kill(future)
+
+    def _observed(self, task: Task[Any, Any], index: int, seen: Observed) -> Task[Any, Any]:
+        ticket = f"item {index}, task run {next(_numbers)}"
+        used = {one.worker for _, one in self._in_flight.values()}
+        worker = next(name for number in itertools.count(1) if (name := f"process {number}") not in used)
+        seen.worker = worker
+        self._tickets[index] = Ticket(ticket, seen, worker)
+        return observe_elsewhere(task, ticket)
+
+    def _ending(self, outcome: Outcome, seen: Observed) -> Outcome | None:
+        """Say in the job's words how a task run ended that its process did not end by itself."""
+        index, error = outcome.index, outcome.error
+        ticket = self._tickets.pop(index, None)
+        if ticket is not None:
+            ticket.close()
+        why = self._killed.pop(index, None)
+        if isinstance(error, UpstreamTaskError):
+            skipped = ItemSkippedError(f"Skipped: {error}")
+            return outcome._replace(kind=OutcomeKind.SKIPPED, error=skipped, started=None, attempts=0)
+        if isinstance(error, BrokenProcessPool):
+            return self._ending_of_dead(outcome, why)
+        if outcome.kind is OutcomeKind.FAILED and seen.error is None:
+            return outcome._replace(error=self._named(index, seen, error))
+        return outcome
+
+    def _ending_of_dead(self, outcome: Outcome, why: str | None) -> Outcome | None:
+        index = outcome.index
+        if why == "cancel" or self._run.stopped.is_set():
+            return outcome._replace(kind=OutcomeKind.CANCELLED, error=cancelled_in_mid_run(index), traceback=None)
+        task = self._prepared.task
+        key = index, outcome.round
+        deaths = self._deaths[key] = self._deaths.get(key, 0) + 1
+        if deaths <= task.retries:
+            delay = task.retry_delay_seconds
+            seconds = delay if isinstance(delay, int | float) else 0.0
+            self._dispatcher.queue.put_later(index, self._run.state.clock.now() + seconds)
+            return None
+        told = out_of_time(task.timeout_seconds or 0) if why == "timeout" else worker_died(index, outcome.error)
+        return outcome._replace(error=told, attempts=max(outcome.attempts, deaths), traceback=None)
+
+    def _named(self, index: int, seen: Observed, error: BaseException | None) -> BaseException | None:
+        """Return an error that names what could not be sent, where that is why a task run failed."""
+        if error is None or type(error).__name__ not in {"PicklingError", "TypeError", "AttributeError", "ValueError"}:
+            return error
+        if seen.started is not None:
+            return unsendable_value(index, "", error) if seen.ended is not None else error
+        found = unpicklable_argument(index, self._work.parameters(index))
+        if found is not None:
+            return found
+        try:
+            pack_function(self._work.function, {}, self._work.name)
+        except PicklingError as named:
+            return named
+        return error

@@ -1,0 +1,295 @@
+"""The window of a job in worker processes: as many lanes as workers, each with a process of its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.names import template_of
+from nbfutures.runtime.processes.endings import (
+    GRACE_SECONDS,
+    cancelled_in_mid_run,
+    no_worker,
+    out_of_time,
+    problem_of,
+    worker_died,
+)
+from nbfutures.runtime.processes.hub import get_hub
+from nbfutures.runtime.processes.lane import ProcessLane
+from nbfutures.runtime.processes.protocol import LaneSettings
+from nbfutures.runtime.processes.supply import Supply
+from nbfutures.runtime.processes.worker import run_process_lane
+
+if TYPE_CHECKING:
+    from prefect.futures import PrefectFuture
+
+    from nbfutures.runtime.dispatcher import Dispatcher
+    from nbfutures.runtime.feed import Feed
+    from nbfutures.runtime.lane import LaneWork
+    from nbfutures.runtime.runners.processes import ProcessesRunner
+
+__all__ = ["ProcessWindow"]
+
+_COROUTINES = 100
+_EMPTY_CRASHES = 3
+_numbers = itertools.count(1)
+
+
+class ProcessWindow:
+    """Keeps a lane at work in each of the job's worker processes.
+
+    Args:
+        dispatcher: The dispatcher that owns this window.
+        feed: Tells when a lane's task run is done.
+        runner: Where the lanes run.
+        work: What the lanes share.
+        workers: Lanes at once.
+        in_flight: Items at once, at most.
+        name: Name of the task runs.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        feed: Feed,
+        runner: ProcessesRunner,
+        work: LaneWork,
+        *,
+        workers: int,
+        in_flight: int | None,
+        name: str,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._run = dispatcher.run
+        self._feed = feed
+        self._runner = runner
+        self._work = work
+        self._most = min(workers, in_flight or workers)
+        self._slots = max((in_flight or _COROUTINES) // self._most, 1)
+        self._supply = Supply(self._run, work, lanes=self._most, slots=self._slots, in_flight=in_flight)
+        self._name = name
+        self._lanes: dict[ProcessLane, tuple[str, int, PrefectFuture[Any]]] = {}
+        self._count = 0
+        self._crashes = 0
+        self._cancelled_at: float | None = None
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether more lanes are wanted than have been started."""
+        working = sum(lane.is_open for lane in list(self._lanes))
+        return working < self._most and self._supply.is_waiting
+
+    @property
+    def busy(self) -> bool:
+        """Whether lanes are in flight."""
+        return bool(self._lanes)
+
+    def refill(self) -> None:
+        """Start lanes while there are items for them, and keep those that run supplied."""
+        self._cancelled_at = None
+        lanes = [lane for lane in list(self._lanes) if lane.is_open]
+        for lane in lanes:
+            lane.top_up()
+        self._release_closed()
+        lanes = [lane for lane in lanes if lane.is_open]
+        # Lanes that are still connecting have nothing yet: each may be counted on for an item.
+        entering = sum(not lane.pulled and not lane.outstanding for lane in lanes)
+        for _ in range(min(self._most - len(lanes), len(self._work.queue) - entering)):
+            self._start()
+        self._share_out(lanes)
+
+    def sweep(self) -> None:
+        """Tell what has ended, and end the processes of what ran out of time or was cancelled."""
+        told: list[Outcome] = []
+        for lane in list(self._lanes):
+            told.extend(lane.drain())
+            self._look_for_problem(lane)
+            if self._work.timeout is not None:
+                told.extend(self._give_up_late(lane, self._work.timeout))
+            if self._run.is_halted:
+                lane.give_back()
+        if told:
+            self._run.settle(told)
+        if self._cancelled_at is not None and time.monotonic() - self._cancelled_at > GRACE_SECONDS:
+            for lane in list(self._lanes):
+                if lane.outstanding:
+                    lane.kill("cancel")
+
+    def close(self) -> None:
+        """Let the processes go on to the next job."""
+        for lane in list(self._lanes):
+            # Nobody waits for what it may still run: the job crashed. A retry runs that anew, elsewhere.
+            if lane.forget_outstanding():
+                lane.kill("cancel")
+            lane.close()
+        self._release_closed()
+
+    def running(self) -> int:
+        """Return how many items are being worked on."""
+        return sum(min(len(lane.outstanding), max(len(lane.running), 1)) for lane in list(self._lanes))
+
+    def is_running(self, index: int) -> bool:
+        """Tell whether the item is being worked on."""
+        return any(index in lane.running for lane in list(self._lanes))
+
+    def cancel_queued(self) -> None:
+        """Take back what no worker has begun; what does not end by itself within half a second is ended."""
+        if self._cancelled_at is None:
+            self._cancelled_at = time.monotonic()
+        for lane in list(self._lanes):
+            lane.give_back()
+
+    def _share_out(self, lanes: list[ProcessLane]) -> None:
+        """Have items that wait behind a slow one returned, where another worker has nothing to do."""
+        if self._supply.is_waiting or all(lane.outstanding for lane in lanes):
+            return
+        for lane in lanes:
+            lane.give_back()
+
+    def _release_closed(self) -> None:
+        """Let the next lane, of this job or another, have the process of a lane that takes no more items."""
+        for lane, (_, _, future) in list(self._lanes.items()):
+            if not lane.is_open and not lane.outstanding and lane.ended_for is None:
+                self._runner.let_go(future)
+
+    def _start(self) -> None:
+        self._count += 1
+        used = {number for lane, (_, number, _) in list(self._lanes.items()) if lane.is_open}
+        number = next(number for number in itertools.count(1) if number not in used)
+        lane = ProcessLane(self._supply, f"process {number}", self._run.rounds)
+        key = f"{self._name} {self._count} ({next(_numbers)})"
+        hub = get_hub()
+        hub.expect(key, lane.connect)
+        work = self._work
+        settings = LaneSettings(
+            worker=lane.worker,
+            mark=lane.mark.path,
+            directory=_directory(),
+            path=tuple(sys.path),
+            is_async=work.is_async,
+            slots=self._slots,
+            retries=work.retries,
+            retry_delay=work.retry_delay,
+            timeout=work.timeout,
+            fail_fast=work.fail_fast,
+            queued=work.queued,
+        )
+        named = run_process_lane.with_options(name=self._name, task_run_name=template_of(f"{self._name} {self._count}"))
+        parameters = {"lane": key, "address": hub.address, "key": hub.key, "settings": settings}
+        future = self._runner.submit(named, parameters)
+        self._lanes[lane] = (key, number, future)
+        self._feed.watch(future, lambda: self._on_done(lane, future))
+
+    def _on_done(self, lane: ProcessLane, future: PrefectFuture[Any]) -> None:
+        """Take in the end of a lane's task run; on the feed's thread."""
+        try:
+            self._take_end(lane, future)
+        finally:
+            self._dispatcher.wake()
+
+    def _take_end(self, lane: ProcessLane, future: PrefectFuture[Any]) -> None:
+        key, _, _ = self._lanes[lane]
+        lane.is_open = False
+        get_hub().forget(key)
+        lane.mark.remove()
+        problem = problem_of(future)
+        lane.wire.wait_for_last_words()
+        left, running = list(lane.outstanding), dict(lane.running)
+        told = lane.drain()
+        lane.outstanding.clear()
+        told += self._settle_left(lane, left, running, problem)
+        # Only now: the dispatcher looks at the problem of those that are here.
+        del self._lanes[lane]
+        if told:
+            self._run.settle(told)
+        self._look_for_problem(lane)
+        self._crashes = 0 if lane.wire.was_connected or lane.round != self._run.rounds else self._crashes + 1
+        if self._crashes >= _EMPTY_CRASHES:
+            self._crash(lane, no_worker(problem))
+
+    def _look_for_problem(self, lane: ProcessLane) -> None:
+        """End the job for what keeps all its items from being sent."""
+        problem, lane.problem = lane.problem, None
+        if problem is not None:
+            self._crash(lane, problem)
+
+    def _crash(self, lane: ProcessLane, problem: BaseException) -> None:
+        # Not if the job has ended for it already, and perhaps runs again by now.
+        if self._dispatcher.closed or self._run.stopped.is_set() or lane.round != self._run.rounds:
+            return
+        self._crashes = 0
+        self._run.crash(problem)
+
+    def _settle_left(
+        self, lane: ProcessLane, left: list[int], running: dict[int, float], problem: BaseException | None
+    ) -> list[Outcome]:
+        """Decide on items that a process held when it ended."""
+        if not left:
+            return []
+        marked = lane.mark.read()
+        told: list[Outcome] = []
+        if self._run.stopped.is_set() or lane.ended_for == "cancel":
+            begun = [index for index in left if index == marked or index in running]
+            told = [
+                self._ended(index, OutcomeKind.CANCELLED, cancelled_in_mid_run(index), running.get(index))
+                for index in begun
+            ]
+            # What had not begun is cancelled by the dispatcher, or runs if the job was retried meanwhile.
+            left = [index for index in left if index not in begun]
+        elif lane.ended_for is None:
+            blamed = marked if marked in left else left[0] if len(left) == 1 else None
+            if blamed is None:
+                self._supply.note_death(len(left))
+            else:
+                left.remove(blamed)
+                told = self._note_death(lane, blamed, running.get(blamed), problem)
+        self._supply.put_back(left)
+        return told
+
+    def _note_death(
+        self, lane: ProcessLane, index: int, started: float | None, problem: BaseException | None
+    ) -> list[Outcome]:
+        """Have an item that ended its process tried again, or return it as failed."""
+        if self._work.takes_another_try(index):
+            self._work.queue.put_later(index, self._run.state.clock.now() + self._work.retry_delay)
+            return []
+        error = worker_died(index, problem)
+        return [self._ended(index, OutcomeKind.FAILED, error, started)._replace(worker=lane.worker)]
+
+    def _give_up_late(self, lane: ProcessLane, timeout: float) -> list[Outcome]:
+        now = self._run.state.clock.now()
+        late: list[Outcome] = []
+        for index, started in lane.running.copy().items():
+            if now - started < timeout + GRACE_SECONDS or not lane.abandon(index):
+                continue
+            if self._work.takes_another_try(index):
+                self._work.queue.put_later(index, now + self._work.retry_delay)
+                continue
+            error = out_of_time(timeout)
+            late.append(self._ended(index, OutcomeKind.FAILED, error, started)._replace(worker=lane.worker))
+        return late
+
+    def _ended(self, index: int, kind: OutcomeKind, error: BaseException, started: float | None) -> Outcome:
+        return Outcome(
+            index=index,
+            kind=kind,
+            error=error,
+            queued=self._work.queued,
+            started=started,
+            ended=self._run.state.clock.now(),
+            attempts=self._work.tries(index) + 1,
+            round=self._run.state.round_of(index),
+        )
+
+
+def _directory() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        # It was removed.
+        return os.sep

@@ -1,0 +1,97 @@
+"""The kernel's side of the connection to a worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+__all__ = ["Wire"]
+
+_LAST_WORDS_SECONDS = 2.0
+
+
+class Wire:
+    """Sends without blocking, listens on the thread that holds it, and can end the process at its other end."""
+
+    def __init__(self) -> None:
+        self.was_connected = False
+        self._connection: Connection | None = None
+        self._pid: int | None = None
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+
+    def post(self, *message: Any) -> None:
+        """Have a message sent, now or once the worker has connected. Does not block."""
+        self._outbox.put(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    def hold(self, connection: Connection, pid: int, begin: Callable[[], None], take: Callable[..., None]) -> None:
+        """Listen until the worker is gone.
+
+        Args:
+            connection: The connection.
+            pid: Id of the worker's process.
+            begin: Called once messages are sent.
+            take: Called with the parts of each message that comes.
+        """
+        with self._lock, contextlib.suppress(EOFError, OSError):
+            if self._over.is_set():
+                connection.close()
+                return
+            self._connection, self._pid = connection, pid
+            self.was_connected = True
+        # In a thread of its own, so that a worker that does not listen holds up nobody.
+        threading.Thread(target=self._send, args=(connection,), name="nbfutures lane sender", daemon=True).start()
+        try:
+            begin()
+            with contextlib.suppress(EOFError, OSError):
+                while True:
+                    take(*pickle.loads(connection.recv_bytes()))  # noqa: S301 - from our own worker
+        finally:
+            with self._lock:
+                self._pid = None
+            self._outbox.put(None)
+            connection.close()
+
+    def finish(self) -> None:
+        """Say, from the thread that held it, that all is taken in that the worker had sent."""
+        self._over.set()
+
+    def wait_for_last_words(self) -> None:
+        """Block until all is taken in that a worker, which has ended, had sent; one that never connected is late."""
+        with self._lock:
+            connection = self._connection
+            if connection is None:
+                self._over.set()
+                return
+        if not self._over.wait(_LAST_WORDS_SECONDS):
+            # Something that the worker has started holds the connection open: it is cut.
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as cut:
+                cut.shutdown(socket.SHUT_RDWR)
+            self._over.wait(_LAST_WORDS_SECONDS)
+
+    def kill(self) -> bool:
+        """End the process, whatever it is doing; return whether it was there."""
+        with self._lock:
+            pid, self._pid = self._pid, None
+            if pid is None:
+                return False
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            return True
+
+    def _send(self, connection: Connection) -> None:
+        # A worker that is gone is noticed by the thread that listens.
+        with contextlib.suppress(OSError, ValueError):
+            while (data := self._outbox.get()) is not None:
+                connection.send_bytes(data)

@@ -1,0 +1,257 @@
+"""The worker's end of a lane: a Prefect task run in another process, which works through what the kernel sends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import sys
+import threading
+import time
+from multiprocessing.connection import Client
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+from prefect.states import Completed, Failed
+
+from nbfutures.errors import PicklingError
+from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime import capture
+from nbfutures.runtime.async_lane import AsyncLane
+from nbfutures.runtime.lane import Lane, LaneWork
+from nbfutures.runtime.processes.inbox import Calls, Inbox, Rounds
+from nbfutures.runtime.processes.mark import Marked, open_mark
+from nbfutures.runtime.processes.modules import forget_changed_modules, note_modules
+from nbfutures.runtime.processes.packing import pack_outcomes, unpack, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from prefect.client.schemas.objects import State
+
+    from nbfutures.runtime.processes.protocol import LaneSettings
+
+__all__ = ["run_process_lane", "work_for"]
+
+_TELL_SECONDS = 0.05
+"""How long an outcome may wait for others to be sent with; one of a notable item goes at once."""
+_IDLE_SECONDS = 1.0
+_END_SECONDS = 3.0
+"""How long a lane may take to end when it has nothing to do."""
+
+
+# Prefect pickles the task by value: it refers to one function, by its name.
+@task(name="process lane", persist_result=False, cache_policy=NO_CACHE)
+def run_process_lane(lane: str, address: Any, key: bytes, settings: LaneSettings) -> Any:
+    """Work through what the kernel sends until it closes the lane."""
+    return work_for(lane, address, key, settings)
+
+
+def work_for(lane: str, address: Any, key: bytes, settings: LaneSettings) -> State[Any]:
+    """Connect to the kernel and work through what it sends, until it closes the lane.
+
+    Args:
+        lane: Which lane this is.
+        address: Where the kernel listens.
+        key: What it asks for.
+        settings: How items run.
+    """
+    context = TaskRunContext.get()
+    _settle_in(settings)
+    capture.install()
+    try:
+        mark = open_mark(settings.mark)
+        with Client(address, authkey=key) as connection:
+            connection.send((lane, os.getpid()))
+            remote = _RemoteLane(connection, settings, mark)
+            failed = remote.run(context.task_run.id if context else None)
+    finally:
+        capture.uninstall()
+        note_modules()
+    told = f"{remote.lane.pulled:,} items" + (f", {failed:,} failed" if failed else "")
+    return Failed(message=told) if failed else Completed(message=told)
+
+
+def _settle_in(settings: LaneSettings) -> None:
+    """Look for files and modules where the kernel does by now."""
+    # If the kernel's directory was removed, items that need it will say so.
+    with contextlib.suppress(OSError):
+        os.chdir(settings.directory)
+    sys.path[:] = settings.path
+    forget_changed_modules()
+
+
+class _RemoteLane:
+    """A lane, and the two threads that talk with the kernel about it."""
+
+    def __init__(self, connection: Connection, settings: LaneSettings, mark: Any) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._wake = threading.Event()
+        self._over = threading.Event()
+        self._calls = Calls()
+        self._rounds = Rounds()
+        self._queue = Inbox(self._wake.set)
+        self._unread: list[Outcome] = []
+        self._is_lost = False
+        """Whether the function could not be read: the job crashes for it."""
+        self._sent: dict[int, list[Outcome]] = {}
+        """What was told, by number, until the kernel says that it could read it."""
+        self._work = LaneWork(
+            work=self._calls,  # type: ignore[arg-type]  # as much of it as a lane uses
+            queue=self._queue,  # type: ignore[arg-type]  # as above
+            state=self._rounds,  # type: ignore[arg-type]  # as above
+            wake=self._wake.set,
+            is_async=settings.is_async,
+            retries=settings.retries,
+            retry_delay=settings.retry_delay,
+            timeout=settings.timeout,
+            fail_fast=settings.fail_fast,
+            queued=settings.queued,
+            lane_seconds=float("inf"),
+        )
+        name = settings.worker
+        self.lane = AsyncLane(self._work, name, settings.slots) if settings.is_async else Lane(self._work, name)
+        self.lane.running = Marked(mark)
+
+    def run(self, task_run_id: Any) -> int:
+        """Work on the calling thread, which is the process's main thread: a timeout can interrupt it."""
+        teller = self._thread(self._tell, "teller")
+        self._thread(self._listen, "listener")
+        try:
+            return self.lane.run(task_run_id)
+        finally:
+            self._over.set()
+            self._wake.set()
+            teller.join()
+
+    def _thread(self, talk: Callable[[], None], name: str) -> threading.Thread:
+        def run() -> None:
+            try:
+                talk()
+            except BaseException:
+                # A worker that cannot talk is of no use; the kernel notices its end, and says which item it ran.
+                os._exit(1)
+
+        thread = threading.Thread(target=run, name=f"nbfutures lane {name}", daemon=True)
+        thread.start()
+        return thread
+
+    # --- what the kernel says ----------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                what, *rest = unpack(self._connection.recv_bytes())
+            except (EOFError, OSError):
+                # The kernel is gone, or has let go of the lane.
+                what = "close"
+            if what == "items":
+                self._take_items(*rest)
+            elif what == "function":
+                self._take_function(*rest)
+            elif what == "ok":
+                self._sent.pop(rest[0], None)
+            elif what == "resend":
+                told = self._sent.pop(rest[0], [])
+                self._send("singly", [(one.index, pack_outcomes([one])) for one in told])
+            elif what == "back":
+                self._queue.give_back()
+                self._wake.set()
+            else:
+                self._queue.close()
+                self.lane.stir()
+                self._see_to_the_end()
+                return
+
+    def _take_items(self, indices: list[int], extras: dict[int, tuple[int, int]], payload: bytes) -> None:
+        if self._is_lost:
+            return
+        try:
+            are_positional, given = unpack(payload)
+        except Exception as error:
+            self._cannot_read(indices, error)
+            return
+        arguments = zip(*given, strict=True) if are_positional else given
+        self._calls.arguments.update(zip(indices, arguments, strict=True))
+        for index, (round_, tries) in extras.items():
+            self._rounds.set(index, round_)
+            self._work._tries[index, round_] = tries
+        self._queue.put(indices)
+        self.lane.stir()
+
+    def _cannot_read(self, indices: list[int], error: Exception) -> None:
+        if len(indices) > 1:
+            self._send("unreadable", indices)
+            return
+        (index,) = indices
+        told = PicklingError(
+            f"The arguments of item {index} cannot be read in its process: {words(error)}. What they are made of has "
+            f"to be importable there; or use runner='threads'."
+        )
+        now = self._rounds.clock.now()
+        self._unread.append(Outcome(index, OutcomeKind.FAILED, None, told, self._work.queued, None, now))
+        self._wake.set()
+
+    def _take_function(self, payload: bytes) -> None:
+        try:
+            function, statics = unpack(payload)
+        except Exception as error:
+            self._is_lost = True
+            self._send("problem", words(error))
+            return
+        self._calls.replace(function, statics)
+
+    def _see_to_the_end(self) -> None:
+        """End the process if the lane has nothing to do and does not end, such as for a thread that it waits for."""
+        while not self._over.wait(_END_SECONDS):
+            if not self.lane.running:
+                os._exit(1)
+
+    # --- what the kernel is told ------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Send what has happened, until the lane is over and all is told."""
+        known: dict[int, float] = {}
+        number = 0
+        while True:
+            self._wake.wait(_TELL_SECONDS if self.lane.running or self.lane.records else _IDLE_SECONDS)
+            is_over = self._over.is_set()
+            self._wake.clear()
+            later, back = self._queue.take_later(), self._queue.take_back()
+            told = self.lane.drain()
+            running = dict(self.lane.running)
+            if self._unread:
+                unread, self._unread = self._unread, []
+                told += unread
+            if told or running != known:
+                known = running
+                number += 1
+                indices = [one.index for one in told]
+                self._sent[number] = told
+                self._send("told", number, running, pack_outcomes(told))
+                for index in indices:
+                    self._calls.arguments.pop(index, None)
+            del told
+            if later:
+                self._send("later", later)
+            if back is not None:
+                for index in back:
+                    self._calls.arguments.pop(index, None)
+                self._send("back", back)
+            if is_over:
+                return
+            # Others may come with the next message.
+            time.sleep(_TELL_SECONDS / 25)
+
+    def _send(self, *message: Any) -> None:
+        try:
+            with self._sending:
+                self._connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+        except (OSError, ValueError):
+            # The kernel has let go of the lane.
+            self._queue.close()
+            self.lane.stir()

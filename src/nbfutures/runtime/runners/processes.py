@@ -1,0 +1,263 @@
+"""Items in processes of this machine, on Prefect's `ProcessPoolTaskRunner`; the processes stay warm between jobs."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any
+
+from prefect.futures import PrefectConcurrentFuture
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+
+from nbfutures.runtime.processes.start import start_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from prefect.client.schemas.objects import RunInput
+    from prefect.futures import PrefectFuture
+    from prefect.tasks import Task
+
+__all__ = ["OneProcess", "ProcessesRunner", "close", "make", "plain_pool"]
+
+_PRELOADED = "nbfutures.runtime.processes.preload"
+
+
+class OneProcess(ProcessPoolTaskRunner):
+    """A pool of one process: one that dies takes no other with it."""
+
+    def __init__(self, max_workers: int | None = 1) -> None:
+        super().__init__(max_workers=max_workers, initializer=start_worker)
+        self.is_broken = False
+        self.generation = 0
+        self.tasks: set[Any] = set()
+        """The futures of what it has not done yet."""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __enter__(self) -> Self:
+        """Make ready to start the process, which starts with the first task."""
+        super().__enter__()
+        if self._subprocess_message_queue is not None:
+            # A process that is killed may hold this queue's lock: the kernel would wait for it when it ends.
+            self._subprocess_message_queue.cancel_join_thread()
+        _fork_from_server(self._executor)
+        return self
+
+    def renew(self) -> None:
+        """Forget the flow run that the last tasks belonged to."""
+        self._cached_context = None
+        self._cached_env = None
+
+    def submit(self, *args: Any, **kwargs: Any) -> PrefectConcurrentFuture[Any]:
+        """As `TaskRunner.submit`."""
+        with _shielded():
+            return super().submit(*args, **kwargs)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its process ended while it had nothing to do."""
+        return bool(getattr(self._executor, "_broken", False))
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        for process in list((getattr(self._executor, "_processes", None) or {}).values()):
+            process.kill()
+
+
+def _fork_from_server(executor: Any) -> None:
+    """Have an executor fork its process from a server that has imported Prefect already: 0.1 s instead of 5 to 10.
+
+    Prefect has no setting for this; where its executor looks different, the process is started as Prefect does.
+    """
+    # On a Mac, forking a process that has used system libraries may crash it.
+    if not sys.platform.startswith("linux") or getattr(executor, "_mp_context", None) is None:
+        return
+    context = multiprocessing.get_context("forkserver")
+    # Ignored once the server runs, such as for the user's own processes.
+    context.set_forkserver_preload([_PRELOADED])
+    executor._mp_context = context
+
+
+@contextlib.contextmanager
+def _shielded() -> Iterator[None]:
+    """Within it, no interrupt reaches a process that is being started before it can ignore it."""
+    # The thread that starts the process inherits this.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Processes:
+    """The warm processes of a kernel that are free."""
+
+    def __init__(self) -> None:
+        self._free: list[OneProcess] = []
+        self._held = 0
+        self._most_held = os.cpu_count() or 1
+        self._generation = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> OneProcess:
+        """Return a warm process, or a new one."""
+        with self._lock:
+            for dead in [one for one in self._free if one.is_dead]:
+                self._free.remove(dead)
+                _end(dead)
+            # One that is about to end its last task is better than a new one.
+            process = min(self._free, key=lambda one: len(one.tasks), default=None)
+            if process is not None:
+                self._free.remove(process)
+            self._held += 1
+            self._most_held = max(self._most_held, self._held)
+            generation = self._generation
+        if process is None:
+            process = OneProcess().__enter__()
+            process.generation = generation
+        process.renew()
+        return process
+
+    def give_back(self, process: OneProcess) -> None:
+        """Keep a process for the next job, unless it is broken or there are enough."""
+        with self._lock:
+            self._held -= 1
+            is_kept = (
+                not process.is_broken
+                and process.generation == self._generation
+                and len(self._free) + self._held < self._most_held
+            )
+            if is_kept:
+                self._free.append(process)
+        if not is_kept:
+            _end(process)
+
+    def drop(self, process: OneProcess) -> None:
+        """Have a process that broke not be taken."""
+        with self._lock:
+            if process not in self._free:
+                return
+            self._free.remove(process)
+        _end(process)
+
+    def close(self) -> None:
+        """End the processes that no job uses, and the others when their jobs have ended."""
+        with self._lock:
+            self._generation += 1
+            free, self._free = self._free, []
+        for process in free:
+            process.__exit__(None, None, None)
+
+
+def _end(process: OneProcess) -> None:
+    # In a thread of its own: it waits for the one that may call this.
+    threading.Thread(target=process.__exit__, args=(None, None, None), name="nbfutures end", daemon=True).start()
+
+
+_processes = _Processes()
+atexit.register(_processes.close)
+
+
+def close() -> None:
+    """End the warm processes that no job uses; the others end with their jobs."""
+    _processes.close()
+
+
+class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
+    """Runs tasks in warm processes, one at a time in each; who submits sees to their number.
+
+    Args:
+        max_workers: Processes at once.
+    """
+
+    def __init__(self, max_workers: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Prefect types it not
+        self._max_workers = max_workers
+        self._holders: dict[Any, OneProcess] = {}
+        """Futures to the processes that they still hold."""
+        self._state = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[ProcessesRunner], tuple[int]]:
+        # It goes to the workers with the flow, where it is not used.
+        return ProcessesRunner, (self._max_workers,)
+
+    def duplicate(self) -> ProcessesRunner:
+        """Return a new runner of the same size."""
+        return ProcessesRunner(self._max_workers)
+
+    def submit(
+        self,
+        task: Task[Any, Any],
+        parameters: dict[str, Any],
+        wait_for: Iterable[PrefectFuture[Any]] | None = None,
+        dependencies: dict[str, set[RunInput]] | None = None,
+    ) -> PrefectConcurrentFuture[Any]:
+        """Run a task in a process that is free, or in a new one. Never blocks for long."""
+        process = _processes.take()
+        try:
+            future = process.submit(task, parameters, wait_for, dependencies)
+        except BaseException:
+            _processes.give_back(process)
+            raise
+        process.tasks.add(future)
+        with self._state:
+            self._holders[future] = process
+        future.wrapped_future.add_done_callback(lambda done: self._on_done(process, future, done))
+        return future
+
+    def let_go(self, future: PrefectFuture[Any]) -> None:
+        """Let others have the process of a task that will soon end."""
+        with self._state:
+            process = self._holders.pop(future, None)
+        if process is not None:
+            _processes.give_back(process)
+
+    def kill(self, future: PrefectFuture[Any]) -> None:
+        """End the process that runs a task."""
+        with self._state:
+            process = self._holders.get(future)
+        if process is not None:
+            process.kill()
+
+    def _on_done(self, process: OneProcess, future: PrefectFuture[Any], done: Any) -> None:
+        process.tasks.discard(future)
+        if not done.cancelled() and isinstance(done.exception(), BrokenProcessPool):
+            process.is_broken = True
+            _processes.drop(process)
+        self.let_go(future)
+
+    def cancel_all(self) -> None:
+        """Nothing: the window takes back what it submitted."""
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Keep the processes for the next job."""
+        with self._state:
+            futures = list(self._holders)
+        for future in futures:
+            self.let_go(future)
+        super().__exit__(exc_type, exc_value, traceback)
+
+
+def make(size: int, nested: int) -> ProcessesRunner:  # noqa: ARG001 - a task in a process has a runner of its own
+    """Return a runner with `size` processes."""
+    return ProcessesRunner(size)
+
+
+def plain_pool(size: int) -> ProcessPoolTaskRunner:
+    """Return a pool for a flow that submits as much as it likes; it ends with the flow."""
+    return ProcessPoolTaskRunner(max_workers=size, initializer=start_worker)
