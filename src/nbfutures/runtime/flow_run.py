@@ -86,11 +86,11 @@ def run_launch(job: str) -> State[Any]:
     def make_window(dispatcher: Dispatcher, feed: Feed) -> Window:
         options = run.options
         if work.is_task and options.runner == "processes":
-            from nbfutures.runtime.processes.task_window import ProcessTaskWindow
+            from nbfutures.runtime.remote.task_window import RemoteTaskWindow
 
             # One for each process: what waits can then be taken back, and what runs can be stopped alone.
             size = min(options.in_flight or run.workers, run.workers)
-            return ProcessTaskWindow(dispatcher, feed, runner, work, size=size)
+            return RemoteTaskWindow(dispatcher, feed, runner, work, size=size)
         if work.is_task:
             size = options.in_flight or 2 * run.workers + 2
             return TaskWindow(dispatcher, feed, runner, work, size=size)
@@ -109,9 +109,9 @@ def run_launch(job: str) -> State[Any]:
             queued=run.queued,
         )
         if options.runner == "processes":
-            from nbfutures.runtime.processes.window import ProcessWindow
+            from nbfutures.runtime.remote.window import RemoteWindow
 
-            return ProcessWindow(
+            return RemoteWindow(
                 dispatcher, feed, runner, shared, workers=run.workers, in_flight=options.in_flight, name=run.name
             )
         in_flight = options.in_flight or (options.workers if work.is_async else None)

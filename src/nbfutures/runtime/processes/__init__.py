@@ -1,1 +1,1 @@
-"""Lanes whose items run in another process: the kernel's end, the worker's end, and what goes between them."""
+"""What is particular to worker processes of this machine: how they start, and how they reach the kernel."""

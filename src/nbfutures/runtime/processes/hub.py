@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import secrets
+import socket
 import threading
-from multiprocessing.connection import Listener, answer_challenge, deliver_challenge
+from dataclasses import dataclass
+from multiprocessing.connection import Client, Listener, answer_challenge, deliver_challenge
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-__all__ = ["Hub", "get_hub"]
+__all__ = ["Hub", "HubRoute", "get_hub"]
 
 _BACKLOG = 128
 _logger = logging.getLogger(__name__)
+
+
+class SocketConnection:
+    """A connection over a socket or a pipe."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # Their own methods: a message costs no further call.
+        self.send_bytes = connection.send_bytes
+        self.recv_bytes = connection.recv_bytes
+        self.close = connection.close
+
+    def cut(self) -> None:
+        """Have `recv_bytes` end, also where something that the worker has started holds the connection open."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as cut:
+            cut.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(frozen=True, slots=True)
+class HubRoute:
+    """How the worker processes of this machine reach the kernel."""
+
+    address: Any
+    key: bytes
+
+    def connect(self, name: str) -> SocketConnection:
+        """Connect with who expects this name in the kernel."""
+        connection: Any = Client(self.address, authkey=self.key)
+        connection.send((name, os.getpid()))
+        return SocketConnection(connection)
 
 
 class Hub:
@@ -25,15 +59,15 @@ class Hub:
         self.key = secrets.token_bytes(32)
         # No family: a Unix socket or a named pipe, which no other machine can reach.
         self._listener = Listener(backlog=_BACKLOG)
-        self._waiting: dict[str, Callable[[Connection, int], None]] = {}
+        self._waiting: dict[str, Callable[[SocketConnection, int], None]] = {}
         threading.Thread(target=self._accept, name="nbfutures hub", daemon=True).start()
 
     @property
-    def address(self) -> Any:
-        """Where workers connect to."""
-        return self._listener.address
+    def route(self) -> HubRoute:
+        """How workers get here."""
+        return HubRoute(self._listener.address, self.key)
 
-    def expect(self, name: str, then: Callable[[Connection, int], None]) -> None:
+    def expect(self, name: str, then: Callable[[SocketConnection, int], None]) -> None:
         """Have `then` called with the connection of who gives this name and its process id, on a thread of its own."""
         self._waiting[name] = then
 
@@ -68,7 +102,7 @@ class Hub:
         if then is None:
             connection.close()
             return
-        then(connection, pid)
+        then(SocketConnection(connection), pid)
 
 
 _hub: Hub | None = None

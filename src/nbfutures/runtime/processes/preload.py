@@ -12,6 +12,6 @@ if hasattr(signal, "pthread_sigmask"):
 try:
     import prefect.task_engine  # noqa: F401 - for the processes
 
-    import nbfutures.runtime.processes.worker  # noqa: F401 - for the processes
+    import nbfutures.runtime.remote.worker  # noqa: F401 - for the processes
 finally:
     signal.signal(signal.SIGINT, _before)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
+from nbfutures.runtime.processes.hub import Hub, get_hub
 from nbfutures.runtime.processes.start import start_worker
 
 if TYPE_CHECKING:
@@ -183,6 +184,11 @@ class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
         max_workers: Processes at once.
     """
 
+    kind = "process"
+    has_own_processes = True
+    deaths_allowed = 0
+    capacity = None
+
     def __init__(self, max_workers: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Prefect types it not
         self._max_workers = max_workers
@@ -225,12 +231,22 @@ class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
         if process is not None:
             _processes.give_back(process)
 
-    def kill(self, future: PrefectFuture[Any]) -> None:
-        """End the process that runs a task."""
+    @property
+    def post(self) -> Hub:
+        """Where the processes reach the kernel."""
+        return get_hub()
+
+    def kill(self, future: PrefectFuture[Any]) -> bool:
+        """End the process that runs a task; return whether it was there."""
         with self._state:
             process = self._holders.get(future)
         if process is not None:
             process.kill()
+        return process is not None
+
+    def is_death(self, error: BaseException | None) -> bool:
+        """Tell whether an error is the end of a process, not a task's."""
+        return isinstance(error, BrokenProcessPool)
 
     def _on_done(self, process: OneProcess, future: PrefectFuture[Any], done: Any) -> None:
         process.tasks.discard(future)

@@ -1,17 +1,19 @@
-"""The window of a job in worker processes: as many lanes as workers, each with a process of its own."""
+"""The window of a job outside the kernel: as many lanes as workers, one in each."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.names import template_of
-from nbfutures.runtime.processes.endings import (
+from nbfutures.runtime.remote.endings import (
     GRACE_SECONDS,
     cancelled_in_mid_run,
     no_worker,
@@ -19,11 +21,11 @@ from nbfutures.runtime.processes.endings import (
     problem_of,
     worker_died,
 )
-from nbfutures.runtime.processes.hub import get_hub
-from nbfutures.runtime.processes.lane import ProcessLane
-from nbfutures.runtime.processes.protocol import LaneSettings
-from nbfutures.runtime.processes.supply import Supply
-from nbfutures.runtime.processes.worker import run_process_lane
+from nbfutures.runtime.remote.lane import RemoteLane
+from nbfutures.runtime.remote.mark import Mark
+from nbfutures.runtime.remote.protocol import LaneSettings, Surroundings
+from nbfutures.runtime.remote.supply import Supply
+from nbfutures.runtime.remote.worker import run_remote_lane
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
@@ -31,17 +33,20 @@ if TYPE_CHECKING:
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.lane import LaneWork
-    from nbfutures.runtime.runners.processes import ProcessesRunner
+    from nbfutures.runtime.remote.contracts import RemoteRunner
 
-__all__ = ["ProcessWindow"]
+__all__ = ["RemoteWindow"]
 
 _COROUTINES = 100
 _EMPTY_CRASHES = 3
+_PING_SECONDS = 10.0
 _numbers = itertools.count(1)
+_kernel = uuid.uuid4().hex[:8]
+"""Several kernels may use one cluster."""
 
 
-class ProcessWindow:
-    """Keeps a lane at work in each of the job's worker processes.
+class RemoteWindow:
+    """Keeps a lane at work in each of the job's workers.
 
     Args:
         dispatcher: The dispatcher that owns this window.
@@ -57,7 +62,7 @@ class ProcessWindow:
         self,
         dispatcher: Dispatcher,
         feed: Feed,
-        runner: ProcessesRunner,
+        runner: RemoteRunner,
         work: LaneWork,
         *,
         workers: int,
@@ -73,10 +78,13 @@ class ProcessWindow:
         self._slots = max((in_flight or _COROUTINES) // self._most, 1)
         self._supply = Supply(self._run, work, lanes=self._most, slots=self._slots, in_flight=in_flight)
         self._name = name
-        self._lanes: dict[ProcessLane, tuple[str, int, PrefectFuture[Any]]] = {}
+        self._lanes: dict[RemoteLane, tuple[str, int, PrefectFuture[Any]]] = {}
         self._count = 0
         self._crashes = 0
+        self._deaths: dict[tuple[int, int], int] = {}
+        """Item and its round to the workers that died under it."""
         self._cancelled_at: float | None = None
+        self._pinged = time.monotonic()
 
     @property
     def is_growing(self) -> bool:
@@ -104,7 +112,11 @@ class ProcessWindow:
         self._share_out(lanes)
 
     def sweep(self) -> None:
-        """Tell what has ended, and end the processes of what ran out of time or was cancelled."""
+        """Tell what has ended, and end the workers of what ran out of time or was cancelled."""
+        if time.monotonic() - self._pinged > _PING_SECONDS and not self._runner.has_own_processes:
+            self._pinged = time.monotonic()
+            for lane in list(self._lanes):
+                lane.ping()
         told: list[Outcome] = []
         for lane in list(self._lanes):
             told.extend(lane.drain())
@@ -144,7 +156,7 @@ class ProcessWindow:
         for lane in list(self._lanes):
             lane.give_back()
 
-    def _share_out(self, lanes: list[ProcessLane]) -> None:
+    def _share_out(self, lanes: list[RemoteLane]) -> None:
         """Have items that wait behind a slow one returned, where another worker has nothing to do."""
         if self._supply.is_waiting or all(lane.outstanding for lane in lanes):
             return
@@ -161,16 +173,15 @@ class ProcessWindow:
         self._count += 1
         used = {number for lane, (_, number, _) in list(self._lanes.items()) if lane.is_open}
         number = next(number for number in itertools.count(1) if number not in used)
-        lane = ProcessLane(self._supply, f"process {number}", self._run.rounds)
-        key = f"{self._name} {self._count} ({next(_numbers)})"
-        hub = get_hub()
-        hub.expect(key, lane.connect)
-        work = self._work
+        runner, work = self._runner, self._work
+        owns = runner.has_own_processes
+        lane = RemoteLane(self._supply, f"{runner.kind} {number}", self._run.rounds, Mark() if owns else None)
+        key = f"{self._name} {self._count} ({_kernel} {next(_numbers)})"
+        runner.post.expect(key, lane.connect)
         settings = LaneSettings(
             worker=lane.worker,
-            mark=lane.mark.path,
-            directory=_directory(),
-            path=tuple(sys.path),
+            mark=lane.mark.path if lane.mark is not None else None,
+            surroundings=Surroundings(_directory(), tuple(sys.path)) if owns else None,
             is_async=work.is_async,
             slots=self._slots,
             retries=work.retries,
@@ -179,24 +190,27 @@ class ProcessWindow:
             fail_fast=work.fail_fast,
             queued=work.queued,
         )
-        named = run_process_lane.with_options(name=self._name, task_run_name=template_of(f"{self._name} {self._count}"))
-        parameters = {"lane": key, "address": hub.address, "key": hub.key, "settings": settings}
-        future = self._runner.submit(named, parameters)
+        named = run_remote_lane.with_options(name=self._name, task_run_name=template_of(f"{self._name} {self._count}"))
+        parameters = {"lane": key, "route": runner.post.route, "settings": settings}
+        future = runner.submit(named, parameters)
+        if not owns:
+            lane.end_worker = functools.partial(runner.kill, future)
         self._lanes[lane] = (key, number, future)
         self._feed.watch(future, lambda: self._on_done(lane, future))
 
-    def _on_done(self, lane: ProcessLane, future: PrefectFuture[Any]) -> None:
+    def _on_done(self, lane: RemoteLane, future: PrefectFuture[Any]) -> None:
         """Take in the end of a lane's task run; on the feed's thread."""
         try:
             self._take_end(lane, future)
         finally:
             self._dispatcher.wake()
 
-    def _take_end(self, lane: ProcessLane, future: PrefectFuture[Any]) -> None:
+    def _take_end(self, lane: RemoteLane, future: PrefectFuture[Any]) -> None:
         key, _, _ = self._lanes[lane]
         lane.is_open = False
-        get_hub().forget(key)
-        lane.mark.remove()
+        self._runner.post.forget(key)
+        if lane.mark is not None:
+            lane.mark.remove()
         problem = problem_of(future)
         lane.wire.wait_for_last_words()
         left, running = list(lane.outstanding), dict(lane.running)
@@ -210,15 +224,15 @@ class ProcessWindow:
         self._look_for_problem(lane)
         self._crashes = 0 if lane.wire.was_connected or lane.round != self._run.rounds else self._crashes + 1
         if self._crashes >= _EMPTY_CRASHES:
-            self._crash(lane, no_worker(problem))
+            self._crash(lane, no_worker(self._runner.kind, problem))
 
-    def _look_for_problem(self, lane: ProcessLane) -> None:
+    def _look_for_problem(self, lane: RemoteLane) -> None:
         """End the job for what keeps all its items from being sent."""
         problem, lane.problem = lane.problem, None
         if problem is not None:
             self._crash(lane, problem)
 
-    def _crash(self, lane: ProcessLane, problem: BaseException) -> None:
+    def _crash(self, lane: RemoteLane, problem: BaseException) -> None:
         # Not if the job has ended for it already, and perhaps runs again by now.
         if self._dispatcher.closed or self._run.stopped.is_set() or lane.round != self._run.rounds:
             return
@@ -226,12 +240,12 @@ class ProcessWindow:
         self._run.crash(problem)
 
     def _settle_left(
-        self, lane: ProcessLane, left: list[int], running: dict[int, float], problem: BaseException | None
+        self, lane: RemoteLane, left: list[int], running: dict[int, float], problem: BaseException | None
     ) -> list[Outcome]:
         """Decide on items that a process held when it ended."""
         if not left:
             return []
-        marked = lane.mark.read()
+        marked = lane.mark.read() if lane.mark is not None else None
         told: list[Outcome] = []
         if self._run.stopped.is_set() or lane.ended_for == "cancel":
             begun = [index for index in left if index == marked or index in running]
@@ -242,7 +256,7 @@ class ProcessWindow:
             # What had not begun is cancelled by the dispatcher, or runs if the job was retried meanwhile.
             left = [index for index in left if index not in begun]
         elif lane.ended_for is None:
-            blamed = marked if marked in left else left[0] if len(left) == 1 else None
+            blamed = marked if marked in left else left[0] if len(left) == 1 or lane.mark is None else None
             if blamed is None:
                 self._supply.note_death(len(left))
             else:
@@ -252,16 +266,22 @@ class ProcessWindow:
         return told
 
     def _note_death(
-        self, lane: ProcessLane, index: int, started: float | None, problem: BaseException | None
+        self, lane: RemoteLane, index: int, started: float | None, problem: BaseException | None
     ) -> list[Outcome]:
-        """Have an item that ended its process tried again, or return it as failed."""
+        """Have an item that ended its worker tried again, or return it as failed."""
+        key = index, self._run.state.round_of(index)
+        deaths = self._deaths[key] = self._deaths.get(key, 0) + 1
+        if deaths <= self._runner.deaths_allowed:
+            self._supply.note_death(len(lane.outstanding) or 1)
+            self._supply.put_back([index])
+            return []
         if self._work.takes_another_try(index):
             self._work.queue.put_later(index, self._run.state.clock.now() + self._work.retry_delay)
             return []
-        error = worker_died(index, problem)
+        error = worker_died(self._runner.kind, index, problem)
         return [self._ended(index, OutcomeKind.FAILED, error, started)._replace(worker=lane.worker)]
 
-    def _give_up_late(self, lane: ProcessLane, timeout: float) -> list[Outcome]:
+    def _give_up_late(self, lane: RemoteLane, timeout: float) -> list[Outcome]:
         now = self._run.state.clock.now()
         late: list[Outcome] = []
         for index, started in lane.running.copy().items():
@@ -270,7 +290,7 @@ class ProcessWindow:
             if self._work.takes_another_try(index):
                 self._work.queue.put_later(index, now + self._work.retry_delay)
                 continue
-            error = out_of_time(timeout)
+            error = out_of_time(timeout, was_ended=lane.ended_for is not None)
             late.append(self._ended(index, OutcomeKind.FAILED, error, started)._replace(worker=lane.worker))
         return late
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LaneSettings"]
+__all__ = ["LaneSettings", "Surroundings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where the kernel looks for files and modules."""
+
+    directory: str
+    """Its working directory."""
+    path: tuple[str, ...]
+    """Its `sys.path`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +23,10 @@ class LaneSettings:
 
     worker: str
     """Name of the worker, for the outcomes."""
-    mark: str
-    """Path of the file in which the worker notes what it runs."""
-    directory: str
-    """The kernel's working directory."""
-    path: tuple[str, ...]
-    """The kernel's `sys.path`."""
+    mark: str | None
+    """Path of the file in which the worker notes what it runs; `None` if the kernel cannot read it."""
+    surroundings: Surroundings | None
+    """What to take over from the kernel; `None` where the process is not the lane's own."""
     is_async: bool
     slots: int
     """Coroutines at once."""

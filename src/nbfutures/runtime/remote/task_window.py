@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import time
-from concurrent.futures.process import BrokenProcessPool
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from prefect.exceptions import UpstreamTaskError
 
 from nbfutures.errors import ItemSkippedError, PicklingError
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.runtime.processes.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
-from nbfutures.runtime.processes.observing import Ticket, observe_elsewhere
-from nbfutures.runtime.processes.packing import pack_function, unpicklable_argument, unsendable_value
+from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
+from nbfutures.runtime.remote.observing import Ticket, observe_elsewhere
+from nbfutures.runtime.remote.packing import pack_function, unpicklable_argument, unsendable_value
 from nbfutures.runtime.task_window import TaskWindow
 
 if TYPE_CHECKING:
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 
     from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.outcomes import Observed
-    from nbfutures.runtime.runners.processes import ProcessesRunner
+    from nbfutures.runtime.remote.contracts import RemoteRunner
 
-__all__ = ["ProcessTaskWindow"]
+__all__ = ["RemoteTaskWindow"]
 
 _numbers = itertools.count(1)
+_kernel = uuid.uuid4().hex[:8]
+"""Several kernels may use one cluster."""
 
 
-class ProcessTaskWindow(TaskWindow):
+class RemoteTaskWindow(TaskWindow):
     """Keeps one task run in each process; as `TaskWindow`, but what runs can be stopped."""
 
-    _runner: ProcessesRunner
+    _runner: RemoteRunner  # type: ignore[assignment]  # as a task runner, which it is, and more
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,12 +72,12 @@ class ProcessTaskWindow(TaskWindow):
             self._runner.kill(future)
 
     def _observed(self, task: Task[Any, Any], index: int, seen: Observed) -> Task[Any, Any]:
-        ticket = f"item {index}, task run {next(_numbers)}"
+        ticket = f"item {index}, task run {next(_numbers)} of {_kernel}"
         used = {one.worker for _, one in self._in_flight.values()}
-        worker = next(name for number in itertools.count(1) if (name := f"process {number}") not in used)
+        worker = next(name for number in itertools.count(1) if (name := f"{self._runner.kind} {number}") not in used)
         seen.worker = worker
-        self._tickets[index] = Ticket(ticket, seen, worker)
-        return observe_elsewhere(task, ticket)
+        self._tickets[index] = Ticket(ticket, seen, worker, self._runner.post)
+        return observe_elsewhere(task, ticket, self._runner.post.route)
 
     def _ending(self, outcome: Outcome, seen: Observed) -> Outcome | None:
         """Say in the job's words how a task run ended that its process did not end by itself."""
@@ -87,7 +89,7 @@ class ProcessTaskWindow(TaskWindow):
         if isinstance(error, UpstreamTaskError):
             skipped = ItemSkippedError(f"Skipped: {error}")
             return outcome._replace(kind=OutcomeKind.SKIPPED, error=skipped, started=None, attempts=0)
-        if isinstance(error, BrokenProcessPool):
+        if self._runner.is_death(error):
             return self._ending_of_dead(outcome, why)
         if outcome.kind is OutcomeKind.FAILED and seen.error is None:
             return outcome._replace(error=self._named(index, seen, error))
@@ -100,12 +102,16 @@ class ProcessTaskWindow(TaskWindow):
         task = self._prepared.task
         key = index, outcome.round
         deaths = self._deaths[key] = self._deaths.get(key, 0) + 1
-        if deaths <= task.retries:
+        if deaths <= task.retries + self._runner.deaths_allowed:
             delay = task.retry_delay_seconds
             seconds = delay if isinstance(delay, int | float) else 0.0
             self._dispatcher.queue.put_later(index, self._run.state.clock.now() + seconds)
             return None
-        told = out_of_time(task.timeout_seconds or 0) if why == "timeout" else worker_died(index, outcome.error)
+        told = (
+            out_of_time(task.timeout_seconds or 0, was_ended=True)
+            if why == "timeout"
+            else worker_died(self._runner.kind, index, outcome.error)
+        )
         return outcome._replace(error=told, attempts=max(outcome.attempts, deaths), traceback=None)
 
     def _named(self, index: int, seen: Observed, error: BaseException | None) -> BaseException | None:

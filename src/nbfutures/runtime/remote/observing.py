@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
-import os
 import pickle
 import threading
-from multiprocessing.connection import Client
 from typing import TYPE_CHECKING, Any
 
 import tblib.pickling_support
@@ -16,14 +15,13 @@ import tblib.pickling_support
 from nbfutures.model.clock import SystemClock
 from nbfutures.runtime import capture
 from nbfutures.runtime.outcomes import Observed
-from nbfutures.runtime.processes.hub import get_hub
-from nbfutures.runtime.processes.packing import pack, unpack
+from nbfutures.runtime.remote.packing import pack, unpack
 from nbfutures.runtime.task_window import observe
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from prefect.tasks import Task
+
+    from nbfutures.runtime.remote.contracts import Connection, Post, Route
 
 __all__ = ["Ticket", "observe_elsewhere", "tell_kernel"]
 
@@ -35,21 +33,23 @@ class Ticket:
         name: Name of the ticket, different from all others.
         seen: Filled in.
         worker: Name of the worker.
+        post: Where the worker tells it.
     """
 
-    def __init__(self, name: str, seen: Observed, worker: str) -> None:
+    def __init__(self, name: str, seen: Observed, worker: str, post: Post) -> None:
         self._name = name
+        self._post = post
         self._seen = seen
         self._worker = worker
-        get_hub().expect(name, self._listen)
+        post.expect(name, self._listen)
 
     def close(self) -> None:
         """Take in nothing more."""
-        get_hub().forget(self._name)
+        self._post.forget(self._name)
 
-    def _listen(self, connection: Connection, _: int) -> None:
+    def _listen(self, connection: Connection, _: int | None) -> None:
         seen = self._seen
-        with connection:
+        with contextlib.closing(connection):
             try:
                 while True:
                     told, payload = pickle.loads(connection.recv_bytes())  # noqa: S301 - as `unpack`
@@ -63,28 +63,27 @@ class Ticket:
                         seen.error = None
                     seen.traceback = seen.error.__traceback__ if seen.error is not None else None
                     # The worker goes on once it knows that this was read, so that the end of its task run comes later.
-                    connection.send_bytes(b"")
+                    connection.send_bytes(b"read")
             except (EOFError, OSError):
                 return
 
 
-def observe_elsewhere(task: Task[Any, Any], ticket: str) -> Task[Any, Any]:
+def observe_elsewhere(task: Task[Any, Any], ticket: str, route: Route) -> Task[Any, Any]:
     """Return a copy of a task that tells the kernel when its function runs in another process.
 
     Args:
         task: Any task; one whose function is a generator is returned as it is.
         ticket: Name of the `Ticket`.
+        route: How it reaches the kernel.
     """
     fn = task.fn
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return task
-    hub = get_hub()
-    address, key = hub.address, hub.key
     if inspect.iscoroutinefunction(fn):
 
         @functools.wraps(fn)
         async def told_async(*args: Any, **kwargs: Any) -> Any:
-            with tell_kernel(ticket, address, key, fn) as observed:
+            with tell_kernel(ticket, route, fn) as observed:
                 return await observed(*args, **kwargs)
 
         made: Any = told_async
@@ -92,7 +91,7 @@ def observe_elsewhere(task: Task[Any, Any], ticket: str) -> Task[Any, Any]:
 
         @functools.wraps(fn)
         def told_sync(*args: Any, **kwargs: Any) -> Any:
-            with tell_kernel(ticket, address, key, fn) as observed:
+            with tell_kernel(ticket, route, fn) as observed:
                 return observed(*args, **kwargs)
 
         made = told_sync
@@ -104,8 +103,8 @@ def observe_elsewhere(task: Task[Any, Any], ticket: str) -> Task[Any, Any]:
 class tell_kernel:  # noqa: N801 - used as a function
     """Within it, the kernel is told of a function's call: at its start, and at its end."""
 
-    def __init__(self, ticket: str, address: Any, key: bytes, fn: Any) -> None:
-        self._ticket, self._address, self._key = ticket, address, key
+    def __init__(self, ticket: str, route: Route, fn: Any) -> None:
+        self._ticket, self._route = ticket, route
         self._fn = fn
         self._seen = Observed()
         self._connection: Connection | None = None
@@ -119,8 +118,7 @@ class tell_kernel:  # noqa: N801 - used as a function
             _attempts = (self._ticket, attempts + 1 if ticket == self._ticket else 1)
             self._seen.attempts = _attempts[1] - 1
         try:
-            self._connection = Client(self._address, authkey=self._key)
-            self._connection.send((self._ticket, os.getpid()))
+            self._connection = self._route.connect(self._ticket)
         except (OSError, EOFError):
             self._connection = None
         clock = SystemClock()

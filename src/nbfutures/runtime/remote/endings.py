@@ -20,25 +20,42 @@ def cancelled_in_mid_run(index: int) -> ItemCancelledError:
     return ItemCancelledError(f"Item {index} was stopped by the cancel while it ran. Run it with job.retry().")
 
 
-def out_of_time(timeout: float) -> ItemTimeoutError:
-    """Return the error of an item whose process was ended since it did not notice its timeout."""
+def out_of_time(timeout: float, *, was_ended: bool) -> ItemTimeoutError:
+    """Return the error of an item that did not notice its timeout.
+
+    Args:
+        timeout: Seconds.
+        was_ended: Whether its worker was ended for it.
+    """
+    how = "its process was ended" if was_ended else "it was given up on; its call ends by itself"
     return ItemTimeoutError(
-        f"The item ran longer than its timeout of {timeout:g} s, and its process was ended. Give it more time, "
-        f"or split its work into smaller items."
+        f"The item ran longer than its timeout of {timeout:g} s, and {how}. Give it more time, or split its work into "
+        f"smaller items."
     )
 
 
-def worker_died(index: int, problem: BaseException | None) -> WorkerDiedError:
-    """Return the error of an item that ended its process."""
+def worker_died(kind: str, index: int, problem: BaseException | None) -> WorkerDiedError:
+    """Return the error of an item that ended its worker.
+
+    Args:
+        kind: What people call the worker.
+        index: The item.
+        problem: What is known of it.
+    """
     told = f" ({problem})" if problem is not None else ""
     return WorkerDiedError(
-        f"The process that ran item {index} ended under it{told}: it ran out of memory, crashed, or called os._exit. "
+        f"The {kind} that ran item {index} ended under it{told}: it ran out of memory, crashed, or called os._exit. "
         f"The other items go on in a new one; run this one again with job.retry()."
     )
 
 
-def no_worker(problem: BaseException | None) -> JobCrashedError:
-    """Return the error of a job whose processes do not start."""
+def no_worker(kind: str, problem: BaseException | None) -> JobCrashedError:
+    """Return the error of a job whose workers do not start to work."""
+    if kind != "process":
+        return JobCrashedError(
+            f"No {kind} takes up the work ({problem}). Its workers need nbfutures and Prefect, in the versions of this "
+            f"kernel, and have to reach the Prefect server if that is not local. Or use runner='processes'."
+        )
     return JobCrashedError(
         f"Worker processes end before they can work ({problem}). In a script, put what starts jobs below "
         f'`if __name__ == "__main__":`. Else the task runs in Prefect\'s UI (job.url) say more. '

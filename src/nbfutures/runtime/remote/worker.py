@@ -8,7 +8,6 @@ import pickle
 import sys
 import threading
 import time
-from multiprocessing.connection import Client
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -21,20 +20,20 @@ from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.async_lane import AsyncLane
 from nbfutures.runtime.lane import Lane, LaneWork
-from nbfutures.runtime.processes.inbox import Calls, Inbox, Rounds
-from nbfutures.runtime.processes.mark import Marked, open_mark
-from nbfutures.runtime.processes.modules import forget_changed_modules, note_modules
-from nbfutures.runtime.processes.packing import pack_outcomes, unpack, words
+from nbfutures.runtime.remote.inbox import Calls, Inbox, Rounds
+from nbfutures.runtime.remote.mark import Marked, open_mark
+from nbfutures.runtime.remote.modules import forget_changed_modules, note_modules
+from nbfutures.runtime.remote.packing import pack_outcomes, unpack, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
 
     from prefect.client.schemas.objects import State
 
-    from nbfutures.runtime.processes.protocol import LaneSettings
+    from nbfutures.runtime.remote.contracts import Connection, Route
+    from nbfutures.runtime.remote.protocol import LaneSettings, Surroundings
 
-__all__ = ["run_process_lane", "work_for"]
+__all__ = ["run_remote_lane", "work_for"]
 
 _TELL_SECONDS = 0.05
 """How long an outcome may wait for others to be sent with; one of a notable item goes at once."""
@@ -45,46 +44,51 @@ _END_SECONDS = 3.0
 
 # Prefect pickles the task by value: it refers to one function, by its name.
 @task(name="process lane", persist_result=False, cache_policy=NO_CACHE)
-def run_process_lane(lane: str, address: Any, key: bytes, settings: LaneSettings) -> Any:
+def run_remote_lane(lane: str, route: Route, settings: LaneSettings) -> Any:
     """Work through what the kernel sends until it closes the lane."""
-    return work_for(lane, address, key, settings)
+    return work_for(lane, route, settings)
 
 
-def work_for(lane: str, address: Any, key: bytes, settings: LaneSettings) -> State[Any]:
+def work_for(lane: str, route: Route, settings: LaneSettings) -> State[Any]:
     """Connect to the kernel and work through what it sends, until it closes the lane.
 
     Args:
         lane: Which lane this is.
-        address: Where the kernel listens.
-        key: What it asks for.
+        route: How to reach the kernel.
         settings: How items run.
     """
     context = TaskRunContext.get()
-    _settle_in(settings)
+    if settings.surroundings is not None:
+        _settle_in(settings.surroundings)
     capture.install()
     try:
-        mark = open_mark(settings.mark)
-        with Client(address, authkey=key) as connection:
-            connection.send((lane, os.getpid()))
-            remote = _RemoteLane(connection, settings, mark)
+        mark = open_mark(settings.mark) if settings.mark is not None else None
+        try:
+            connection = route.connect(lane)
+        except OSError as error:
+            # Such as the second run of a lane whose worker died: the kernel has given its items to others.
+            return Completed(message=f"Nothing to do: {error}")
+        with contextlib.closing(connection):
+            remote = _WorkersEnd(connection, settings, mark)
             failed = remote.run(context.task_run.id if context else None)
     finally:
         capture.uninstall()
-        note_modules()
+        if settings.surroundings is not None:
+            note_modules()
     told = f"{remote.lane.pulled:,} items" + (f", {failed:,} failed" if failed else "")
     return Failed(message=told) if failed else Completed(message=told)
 
 
-def _settle_in(settings: LaneSettings) -> None:
+def _settle_in(surroundings: Surroundings) -> None:
     """Look for files and modules where the kernel does by now."""
     # If the kernel's directory was removed, items that need it will say so.
     with contextlib.suppress(OSError):
-        os.chdir(settings.directory)
-    sys.path[:] = settings.path
+        os.chdir(surroundings.directory)
+    sys.path[:] = surroundings.path
     forget_changed_modules()
 
 
-class _RemoteLane:
+class _WorkersEnd:
     """A lane, and the two threads that talk with the kernel about it."""
 
     def __init__(self, connection: Connection, settings: LaneSettings, mark: Any) -> None:
@@ -115,7 +119,9 @@ class _RemoteLane:
         )
         name = settings.worker
         self.lane = AsyncLane(self._work, name, settings.slots) if settings.is_async else Lane(self._work, name)
-        self.lane.running = Marked(mark)
+        if mark is not None:
+            self.lane.running = Marked(mark)
+        self._has_own_process = settings.surroundings is not None
 
     def run(self, task_run_id: Any) -> int:
         """Work on the calling thread, which is the process's main thread: a timeout can interrupt it."""
@@ -134,7 +140,10 @@ class _RemoteLane:
                 talk()
             except BaseException:
                 # A worker that cannot talk is of no use; the kernel notices its end, and says which item it ran.
-                os._exit(1)
+                if self._has_own_process:
+                    os._exit(1)
+                self._queue.close()
+                self.lane.stir()
 
         thread = threading.Thread(target=run, name=f"nbfutures lane {name}", daemon=True)
         thread.start()
@@ -161,6 +170,8 @@ class _RemoteLane:
             elif what == "back":
                 self._queue.give_back()
                 self._wake.set()
+            elif what == "ping":
+                continue
             else:
                 self._queue.close()
                 self.lane.stir()
@@ -208,7 +219,7 @@ class _RemoteLane:
     def _see_to_the_end(self) -> None:
         """End the process if the lane has nothing to do and does not end, such as for a thread that it waits for."""
         while not self._over.wait(_END_SECONDS):
-            if not self.lane.running:
+            if not self.lane.running and self._has_own_process:
                 os._exit(1)
 
     # --- what the kernel is told ------------------------------------------------------------------------------------

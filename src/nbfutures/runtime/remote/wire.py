@@ -7,13 +7,13 @@ import os
 import pickle
 import queue
 import signal
-import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
+
+    from nbfutures.runtime.remote.contracts import Connection
 
 __all__ = ["Wire"]
 
@@ -35,12 +35,14 @@ class Wire:
         """Have a message sent, now or once the worker has connected. Does not block."""
         self._outbox.put(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
-    def hold(self, connection: Connection, pid: int, begin: Callable[[], None], take: Callable[..., None]) -> None:
+    def hold(
+        self, connection: Connection, pid: int | None, begin: Callable[[], None], take: Callable[..., None]
+    ) -> None:
         """Listen until the worker is gone.
 
         Args:
             connection: The connection.
-            pid: Id of the worker's process.
+            pid: Id of the worker's process, where it may be ended by it.
             begin: Called once messages are sent.
             take: Called with the parts of each message that comes.
         """
@@ -75,13 +77,11 @@ class Wire:
                 self._over.set()
                 return
         if not self._over.wait(_LAST_WORDS_SECONDS):
-            # Something that the worker has started holds the connection open: it is cut.
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as cut:
-                cut.shutdown(socket.SHUT_RDWR)
+            connection.cut()
             self._over.wait(_LAST_WORDS_SECONDS)
 
     def kill(self) -> bool:
-        """End the process, whatever it is doing; return whether it was there."""
+        """End the process, whatever it is doing; return whether it was there and may be ended from here."""
         with self._lock:
             pid, self._pid = self._pid, None
             if pid is None:

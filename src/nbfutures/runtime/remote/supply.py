@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.runtime.processes.packing import pack_function
+from nbfutures.runtime.remote.packing import pack_function
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

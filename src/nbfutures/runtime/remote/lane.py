@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemSkippedError, PicklingError
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime.processes.mark import Mark
-from nbfutures.runtime.processes.packing import pack, unpack_outcomes, unreadable_value, unsendable_item
-from nbfutures.runtime.processes.wire import Wire
+from nbfutures.runtime.remote.packing import pack, unpack_outcomes, unreadable_value, unsendable_item
+from nbfutures.runtime.remote.wire import Wire
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+    from collections.abc import Callable
 
-    from nbfutures.runtime.processes.supply import Supply
+    from nbfutures.runtime.remote.contracts import Connection
+    from nbfutures.runtime.remote.mark import Mark
+    from nbfutures.runtime.remote.supply import Supply
 
-__all__ = ["ProcessLane"]
+__all__ = ["RemoteLane"]
 
 _IDLE_SECONDS = 0.3
 """A lane without items ends after this long."""
@@ -30,16 +31,17 @@ _QUIET = ("later", "back")
 _logger = logging.getLogger(__name__)
 
 
-class ProcessLane:
+class RemoteLane:
     """Sends items to a worker process as it can take them, and takes in how they ended.
 
     Args:
         supply: What it sends, shared with the job's other lanes.
         worker: Name of the worker, for the outcomes.
         round_: How often the job was retried when the lane began.
+        mark: Where the worker notes what it runs, if it can be read here.
     """
 
-    def __init__(self, supply: Supply, worker: str, round_: int) -> None:
+    def __init__(self, supply: Supply, worker: str, round_: int, mark: Mark | None) -> None:
         self.supply = supply
         self.work = supply.work
         self.worker = worker
@@ -55,7 +57,9 @@ class ProcessLane:
         """Why the function cannot be sent."""
         self.ended_for: str | None = None
         """Why its process was ended from here: "cancel" or "timeout"."""
-        self.mark = Mark()
+        self.mark = mark
+        self.end_worker: Callable[[], bool] | None = None
+        """Ends its worker from outside, where it has no process of this machine."""
         self.wire = Wire()
         self._lock = threading.RLock()
         self._function: Any = None
@@ -98,16 +102,16 @@ class ProcessLane:
 
     # --- the conversation ------------------------------------------------------------------------------------------
 
-    def connect(self, connection: Connection, pid: int) -> None:
+    def connect(self, connection: Connection, pid: int | None) -> None:
         """Talk with the worker until it is gone; on a thread of its own."""
-        self.mark.remove()
+        if self.mark is not None:
+            self.mark.remove()
         try:
             self.wire.hold(connection, pid, self.top_up, self._take)
         except Exception:
             # What cannot be understood will not get better; its items are taken care of once it is gone.
-            _logger.exception("A worker process said what nbfutures does not understand")
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            _logger.exception("A worker said what nbfutures does not understand")
+            self._end_worker(pid)
         finally:
             self.is_open = False
             self.wire.finish()
@@ -154,8 +158,20 @@ class ProcessLane:
         self.is_open = False
         # Said before it is done: who takes in the process's end asks for it.
         before, self.ended_for = self.ended_for, why
-        if not self.wire.kill():
+        if not self.wire.kill() and not (self.end_worker is not None and self.end_worker()):
             self.ended_for = before
+
+    def ping(self) -> None:
+        """Have the worker know that the kernel is there."""
+        if self.is_open:
+            self.wire.post("ping")
+
+    def _end_worker(self, pid: int | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if pid is not None:
+                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            elif self.end_worker is not None:
+                self.end_worker()
 
     # --- with the lock held ------------------------------------------------------------------------------------------
 
