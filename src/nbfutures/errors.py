@@ -53,9 +53,17 @@ class ServerUnreachableError(NbfuturesError, ConnectionError):
     """The Prefect server that `PREFECT_API_URL` names does not answer."""
 
 
+class RunnerUnavailableError(NbfuturesError, ImportError):
+    """What a runner needs is not installed."""
+
+
+class ClusterUnreachableError(NbfuturesError, ConnectionError):
+    """The Dask or Ray cluster that the user named does not answer."""
+
+
 class PicklingError(NbfuturesError, TypeError):
     """A function, an argument or a value cannot be sent to or from another process."""
 
 
 class WorkerDiedError(NbfuturesError, RuntimeError):
-    """The process that ran the item ended under it."""
+    """The process or the cluster's worker that ran the item ended under it."""

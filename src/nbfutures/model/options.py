@@ -11,10 +11,13 @@ from typing import Any, Self
 
 from nbfutures.errors import InvalidOptionError
 
-__all__ = ["RUNNERS", "JobOptions"]
+__all__ = ["CLUSTERS", "RUNNERS", "JobOptions"]
 
-RUNNERS = ("threads", "processes")
+RUNNERS = ("threads", "processes", "dask", "ray")
 """Names of the runners, the default first."""
+
+CLUSTERS = ("dask", "ray")
+"""Runners that go past this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,9 @@ class JobOptions:
     """What people call the job; the function's name if not given."""
     runner: str = RUNNERS[0]
     """Where items run."""
+    address: Any = None
+    """Where the cluster is: a Dask scheduler's address or `distributed.Client`, or Ray's address. If not given, the
+    cluster that this kernel is connected to, else one of this machine."""
     workers: int | None = None
     """How many items run at once; the runner's own default if not given."""
     retries: int | None = None
@@ -51,6 +57,11 @@ class JobOptions:
             raise InvalidOptionError(
                 f"There is no runner {self.runner!r}{_suggestion(str(self.runner), RUNNERS)} "
                 f"Use one of: {', '.join(RUNNERS)}."
+            )
+        if self.address is not None and self.runner not in CLUSTERS:
+            raise InvalidOptionError(
+                f"address is for the runners {' and '.join(CLUSTERS)}; the runner here is {self.runner!r}. Give the "
+                f"runner too: runner='dask', or leave address out."
             )
         _check_whole("workers", self.workers, least=1)
         _check_whole("in_flight", self.in_flight, least=1)

@@ -20,7 +20,7 @@ from nbfutures.runtime.dispatcher import Dispatcher
 from nbfutures.runtime.lane import LaneWork
 from nbfutures.runtime.lane_window import LaneWindow
 from nbfutures.runtime.names import flow_name, run_name
-from nbfutures.runtime.runners import make_runner
+from nbfutures.runtime.runners import KERNEL_RUNNERS, make_runner
 from nbfutures.runtime.runners.threads import nesting
 from nbfutures.runtime.task_window import TaskWindow
 from nbfutures.runtime.work import name_of
@@ -85,10 +85,11 @@ def run_launch(job: str) -> State[Any]:
 
     def make_window(dispatcher: Dispatcher, feed: Feed) -> Window:
         options = run.options
-        if work.is_task and options.runner == "processes":
+        is_remote = options.runner not in KERNEL_RUNNERS
+        if work.is_task and is_remote:
             from nbfutures.runtime.remote.task_window import RemoteTaskWindow
 
-            # One for each process: what waits can then be taken back, and what runs can be stopped alone.
+            # One for each worker: what waits can then be taken back, and what runs can be stopped alone.
             size = min(options.in_flight or run.workers, run.workers)
             return RemoteTaskWindow(dispatcher, feed, runner, work, size=size)
         if work.is_task:
@@ -108,7 +109,7 @@ def run_launch(job: str) -> State[Any]:
             stopped=run.stopped,
             queued=run.queued,
         )
-        if options.runner == "processes":
+        if is_remote:
             from nbfutures.runtime.remote.window import RemoteWindow
 
             return RemoteWindow(
@@ -147,7 +148,8 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
         return
     spare = _SPARE_THREADS if run.options.runner == "threads" and not work.is_task else 0
     workers = run.workers + spare
-    runner = make_runner(run.options.runner, workers, run.workers)
+    runner = make_runner(run.options, workers, run.workers)
+    _take_size(run, runner)
     again = f" (retry {run.rounds})" if run.rounds else ""
     named = job_flow.with_options(name=flow_name(run.name), task_runner=runner)
     key = run_name(f"{run.key}{again}, launch {next(_numbers)}")
@@ -168,6 +170,13 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
         raise JobCrashedError(
             f"Prefect ended the flow run early{told}. Its log in Prefect's UI (job.url) says more."
         ) from launch.error
+
+
+def _take_size(run: Run, runner: Any) -> None:
+    """Have a job that asks for no number of workers use what its cluster has."""
+    capacity = getattr(runner, "capacity", None)
+    if capacity and run.options.workers is None:
+        run.workers = run.state.workers = capacity
 
 
 @contextmanager

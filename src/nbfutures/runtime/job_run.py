@@ -15,7 +15,7 @@ from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.job_waiting import as_settled, raisable
-from nbfutures.runtime.runners import default_workers
+from nbfutures.runtime.runners import check_installed, default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,6 +44,7 @@ class JobRun:
     """
 
     def __init__(self, work: Work, options: JobOptions, session: Session, name: str) -> None:
+        check_installed(options.runner)
         self.key = f"{name} #{next(_keys)}"
         self.name = name
         self.work = work

@@ -29,6 +29,12 @@ _REACH_SECONDS = 5.0
 _RECHECKS = 3
 _DRAIN_SECONDS = 10.0
 _JOBS_KEPT = 100
+_WARM = (
+    "nbfutures.runtime.runners.processes",
+    "nbfutures.runtime.clusters.dask",
+    "nbfutures.runtime.clusters.ray",
+)
+"""What keeps workers between jobs, once it is loaded."""
 
 
 class Session:
@@ -157,9 +163,10 @@ class Session:
         client = sys.modules.get("nbfutures.runtime.shared_client")
         if client is not None:
             client.close_client()
-        processes = sys.modules.get("nbfutures.runtime.runners.processes")
-        if processes is not None:
-            processes.close()
+        for name in _WARM:
+            module = sys.modules.get(name)
+            if module is not None:
+                module.close()
         if lease is not None:
             lease.release()
         self._settings.restore()

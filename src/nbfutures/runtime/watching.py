@@ -19,7 +19,7 @@ from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.flow_run import flow_settings, wait_for_futures
 from nbfutures.runtime.names import flow_name, template_of
 from nbfutures.runtime.outcomes import Observed, outcome_of
-from nbfutures.runtime.runners import make_runner
+from nbfutures.runtime.runners import make_flow_runner
 from nbfutures.runtime.task_window import observe
 
 if TYPE_CHECKING:
@@ -138,13 +138,7 @@ def run_flow(
 
 
 def _flow_of(fn: Callable[..., Any], run: Run) -> Flow[Any, Any]:
-    # A bounded pool in which tasks may wait for tasks: Prefect's default starts a thread for every task.
-    if run.options.runner == "processes":
-        from nbfutures.runtime.runners.processes import plain_pool
-
-        runner: TaskRunner[Any] = plain_pool(run.workers)
-    else:
-        runner = make_runner("threads", run.workers, run.workers)
+    runner = make_flow_runner(run.options, run.workers)
     made: Flow[Any, Any] = flow(name=flow_name(run.name), validate_parameters=False, task_runner=runner)(fn)
     return made
 

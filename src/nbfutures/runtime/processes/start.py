@@ -8,7 +8,14 @@ import signal
 import sys
 import threading
 
-__all__ = ["start_worker"]
+__all__ = ["mend_main", "start_worker"]
+
+
+def mend_main() -> None:
+    """Have the main module as `multiprocessing` expects it: IPython's `%reset` empties it."""
+    main = sys.modules.get("__main__")
+    if main is not None and not hasattr(main, "__spec__"):
+        main.__spec__ = None
 
 
 def start_worker() -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
+
+from nbfutures.errors import RunnerUnavailableError
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
-__all__ = ["default_workers", "make_runner"]
+    from nbfutures.model.options import JobOptions
+
+__all__ = ["KERNEL_RUNNERS", "check_installed", "default_workers", "make_flow_runner", "make_runner"]
 
 _MODULES = {
     "threads": "nbfutures.runtime.runners.threads",
     "processes": "nbfutures.runtime.runners.processes",
+    "dask": "nbfutures.runtime.runners.dask",
+    "ray": "nbfutures.runtime.runners.ray",
 }
+KERNEL_RUNNERS = ("threads",)
+"""Those whose items run in the kernel's own process."""
+_NEEDED = {"dask": ("prefect_dask", "distributed"), "ray": ("prefect_ray", "ray")}
+"""What is not installed with nbfutures itself, but with its extra of the runner's name."""
 
 
 def default_workers(runner: str = "threads") -> int:
@@ -23,13 +34,38 @@ def default_workers(runner: str = "threads") -> int:
     return min(32, cpus + 4) if runner == "threads" else cpus
 
 
-def make_runner(name: str, size: int, nested: int) -> TaskRunner[Any]:
-    """Return a new Prefect task runner.
+def check_installed(name: str) -> None:
+    """Raise `RunnerUnavailableError` if what a runner needs is not installed."""
+    missing = [module for module in _NEEDED.get(name, ()) if importlib.util.find_spec(module) is None]
+    if missing:
+        raise RunnerUnavailableError(
+            f"The runner {name!r} needs {' and '.join(missing)}, which is not installed. Install it and restart the "
+            f"kernel: %pip install 'nbfutures[{name}]'. Or use runner='processes'."
+        )
+
+
+def make_runner(options: JobOptions, size: int, nested: int) -> TaskRunner[Any]:
+    """Return a new Prefect task runner. Blocks while a cluster starts, or is connected to.
 
     Args:
-        name: One of `nbfutures.model.options.RUNNERS`.
+        options: The job's: where items run.
         size: How many task runs of the job run at once.
         nested: How many task runs that task runs submit run at once, for each level.
+
+    Raises:
+        RunnerUnavailableError: If what the runner needs is not installed.
+        ClusterUnreachableError: If no cluster answers at the address that the options name.
     """
-    made: TaskRunner[Any] = importlib.import_module(_MODULES[name]).make(size, nested)
+    made: TaskRunner[Any] = _module(options).make(options, size, nested)
     return made
+
+
+def make_flow_runner(options: JobOptions, workers: int) -> TaskRunner[Any]:
+    """Return a new task runner for a flow of the user's, which submits as much as it likes; else as `make_runner`."""
+    made: TaskRunner[Any] = _module(options).make_for_flow(options, workers)
+    return made
+
+
+def _module(options: JobOptions) -> Any:
+    check_installed(options.runner)
+    return importlib.import_module(_MODULES[options.runner])

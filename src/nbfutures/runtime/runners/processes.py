@@ -16,7 +16,7 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from nbfutures.runtime.processes.hub import Hub, get_hub
-from nbfutures.runtime.processes.start import start_worker
+from nbfutures.runtime.processes.start import mend_main, start_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
     from prefect.tasks import Task
 
-__all__ = ["OneProcess", "ProcessesRunner", "close", "make", "plain_pool"]
+    from nbfutures.model.options import JobOptions
+
+__all__ = ["OneProcess", "ProcessesRunner", "close", "make", "make_for_flow"]
 
 _PRELOADED = "nbfutures.runtime.processes.preload"
 
@@ -63,6 +65,7 @@ class OneProcess(ProcessPoolTaskRunner):
 
     def submit(self, *args: Any, **kwargs: Any) -> PrefectConcurrentFuture[Any]:
         """As `TaskRunner.submit`."""
+        mend_main()
         with _shielded():
             return super().submit(*args, **kwargs)
 
@@ -269,11 +272,11 @@ class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
         super().__exit__(exc_type, exc_value, traceback)
 
 
-def make(size: int, nested: int) -> ProcessesRunner:  # noqa: ARG001 - a task in a process has a runner of its own
-    """Return a runner with `size` processes."""
+def make(options: JobOptions, size: int, nested: int) -> ProcessesRunner:  # noqa: ARG001 - as every runner's
+    """Return a runner with `size` processes; a task in a process has a runner of its own."""
     return ProcessesRunner(size)
 
 
-def plain_pool(size: int) -> ProcessPoolTaskRunner:
-    """Return a pool for a flow that submits as much as it likes; it ends with the flow."""
-    return ProcessPoolTaskRunner(max_workers=size, initializer=start_worker)
+def make_for_flow(options: JobOptions, workers: int) -> ProcessPoolTaskRunner:  # noqa: ARG001 - as every runner's
+    """Return a pool of Prefect's, which ends with the flow."""
+    return ProcessPoolTaskRunner(max_workers=workers, initializer=start_worker)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectConcurrentFuture, PrefectFuture
     from prefect.tasks import Task
 
-__all__ = ["ThreadsRunner", "make", "nesting"]
+    from nbfutures.model.options import JobOptions
+
+__all__ = ["ThreadsRunner", "make", "make_for_flow", "nesting"]
 
 nesting: ContextVar[int] = ContextVar("nbfutures_nesting", default=0)
 """How many task runs of the current job enclose the code that runs."""
@@ -78,6 +80,11 @@ class ThreadsRunner(ThreadPoolTaskRunner[Any]):
             pool.__exit__(exc_type, exc_value, traceback)
 
 
-def make(size: int, nested: int) -> ThreadsRunner:
+def make(options: JobOptions, size: int, nested: int) -> ThreadsRunner:  # noqa: ARG001 - as every runner's
     """Return a runner with `size` threads, and `nested` for each level below."""
     return ThreadsRunner(size, nested)
+
+
+def make_for_flow(options: JobOptions, workers: int) -> ThreadsRunner:  # noqa: ARG001 - as every runner's
+    """Return a bounded pool in which tasks may wait for tasks: Prefect's default starts a thread for every task."""
+    return ThreadsRunner(workers)

@@ -1,0 +1,184 @@
+"""Ray as a kernel sees it: started at the first job, or the cluster that the user names."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from nbfutures.errors import ClusterUnreachableError
+from nbfutures.runtime.processes.start import mend_main
+from nbfutures.runtime.remote.mailbox import MailPost, connect_by_mail
+
+if TYPE_CHECKING:
+    from nbfutures.runtime.remote.contracts import Connection
+
+__all__ = ["RayCluster", "close", "get_cluster"]
+
+_AT_ONCE = 10_000
+"""Calls that the boxes serve at once: each lane waits in one."""
+
+
+class _Boxes:
+    """Boxes, in a process that Ray keeps next to the kernel."""
+
+    def __init__(self) -> None:
+        self._boxes: defaultdict[str, asyncio.Queue[bytes]] = defaultdict(asyncio.Queue)
+
+    async def put(self, box: str, message: bytes) -> None:
+        self._boxes[box].put_nowait(message)
+
+    async def take(self, box: str, timeout: float | None) -> bytes | None:
+        try:
+            return await asyncio.wait_for(self._boxes[box].get(), timeout)
+        except TimeoutError:
+            return None
+
+    async def drop(self, box: str) -> None:
+        self._boxes.pop(box, None)
+
+
+class _Mailbox:
+    """The boxes, asked from the kernel or from a worker.
+
+    Args:
+        boxes: The actor that holds them.
+    """
+
+    def __init__(self, boxes: Any) -> None:
+        self._boxes = boxes
+
+    def put(self, box: str, message: bytes) -> None:
+        """Put a message into a box."""
+        self._ask("put", box, message)
+
+    def take(self, box: str, timeout: float | None) -> bytes:
+        """Take the first message out of a box, waiting for it."""
+        taken: bytes | None = self._ask("take", box, timeout)
+        if taken is None:
+            raise TimeoutError
+        return taken
+
+    def drop(self, box: str) -> None:
+        """Forget a box."""
+        self._ask("drop", box)
+
+    def _ask(self, what: str, *arguments: Any) -> Any:
+        try:
+            return ray.get(getattr(self._boxes, what).remote(*arguments))
+        except Exception as error:
+            raise ConnectionAbortedError(f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _RayRoute:
+    """How a Ray worker reaches the kernel."""
+
+    boxes: Any
+
+    def connect(self, name: str) -> Connection:
+        """Connect with who expects this name in the kernel."""
+        return connect_by_mail(_Mailbox(self.boxes), name)
+
+
+class RayCluster:
+    """The Ray that this kernel is connected to: there can be one.
+
+    Args:
+        dashboard: Address of Ray's dashboard, if it has one.
+        is_own: Whether it was started, or connected to, here.
+    """
+
+    def __init__(self, dashboard: str | None, *, is_own: bool) -> None:
+        self.dashboard = dashboard
+        self.is_own = is_own
+        # Next to the kernel, so that no worker's machine takes it along when it goes.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "max_concurrency": _AT_ONCE, "scheduling_strategy": here}
+        boxes = ray.remote(**options)(_Boxes).options(name=f"nbfutures {uuid.uuid4().hex[:8]}").remote()
+        self._boxes = boxes
+        self.post = MailPost(_Mailbox(boxes), _RayRoute(boxes))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the kernel is still connected to it."""
+        if not ray.is_initialized():
+            return False
+        try:
+            ray.get(self._boxes.drop.remote(""), timeout=5)
+        except Exception:
+            return False
+        return True
+
+    def cpus(self) -> int:
+        """Return how many tasks it can run at once."""
+        return max(int(ray.cluster_resources().get("CPU", 1)), 1)
+
+    def close(self) -> None:
+        """Let go of it, and end it if it was started here."""
+        if self.is_own:
+            ray.shutdown()
+
+
+_lock = threading.Lock()
+_cluster: RayCluster | None = None
+
+
+def get_cluster(address: str | None, workers: int | None) -> RayCluster:
+    """Return the cluster to work on, connected; it is kept for the next job. Blocks while it starts.
+
+    Args:
+        address: As `ray.init` takes it. If not given, what the kernel is connected to already, else one of this
+            machine.
+        workers: CPUs of a cluster of this machine; all if not given.
+
+    Raises:
+        ClusterUnreachableError: If no cluster answers at the address.
+    """
+    global _cluster  # noqa: PLW0603 - Ray has one for each process
+    with _lock:
+        if _cluster is None or not _cluster.is_alive:
+            _cluster = _connect(address, workers)
+            atexit.register(_cluster.close)
+        return _cluster
+
+
+def _connect(address: str | None, workers: int | None) -> RayCluster:
+    if ray.is_initialized():
+        return RayCluster(None, is_own=False)
+    mend_main()
+    # What becomes of items is told by them; a worker's log stays in Ray.
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "namespace": "prefect"}
+    if address is None:
+        # Ray counts a CPU for each task: more of them are more tasks at once.
+        cpus = max(workers or 0, os.cpu_count() or 1)
+        context = ray.init(num_cpus=cpus, include_dashboard=None, **quiet)
+    else:
+        try:
+            context = ray.init(address, **quiet)
+        except Exception as error:
+            raise ClusterUnreachableError(
+                f"No Ray cluster answers at {address} ({error}). Start one (ray start --head) or correct the address; "
+                f"or leave address= out for a cluster of this machine. Then run job.retry()."
+            ) from None
+    url = getattr(context, "dashboard_url", None)
+    return RayCluster(f"http://{url}" if url else None, is_own=True)
+
+
+def close() -> None:
+    """Let go of Ray, and end it if it was started here."""
+    global _cluster
+    with _lock:
+        closing, _cluster = _cluster, None
+    if closing is not None:
+        atexit.unregister(closing.close)
+        closing.close()

@@ -1,0 +1,120 @@
+"""Items on Ray, on prefect-ray's `RayTaskRunner`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ray
+from prefect.client.schemas.objects import State
+from prefect_ray.task_runners import PrefectRayFuture, RayTaskRunner
+
+from nbfutures.runtime.clusters.ray import RayCluster, get_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prefect.client.schemas.objects import RunInput
+    from prefect.futures import PrefectFuture
+    from prefect.tasks import Task
+
+    from nbfutures.model.options import JobOptions
+    from nbfutures.runtime.remote.mailbox import MailPost
+
+__all__ = ["RayRunner", "make", "make_for_flow"]
+
+
+class RayFuture(PrefectRayFuture[Any]):
+    """A future that tells of a worker's end, which prefect-ray's own makes a state of."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Block until the task run is done, or for so many seconds.
+
+        Raises:
+            Exception: What Ray says of a task that its workers could not run.
+        """
+        if self._final_state is not None:
+            return
+        try:
+            ended = ray.get(self.wrapped_future, timeout=timeout)
+        except ray.exceptions.GetTimeoutError:
+            return
+        if isinstance(ended, State):
+            self._final_state = ended
+
+
+class RayRunner(RayTaskRunner[Any]):
+    """Submits to a Ray that stays connected between jobs.
+
+    Args:
+        cluster: Ray as the kernel sees it.
+    """
+
+    kind = "Ray worker"
+    has_own_processes = False
+    deaths_allowed = 3
+    """As `max_retries` of Ray's own tasks."""
+
+    def __init__(self, cluster: RayCluster) -> None:
+        super().__init__()
+        self.cluster = cluster
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It goes to the workers with the flow: there, it finds the Ray that it is on.
+        return RayTaskRunner, ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def duplicate(self) -> RayRunner:
+        """Return another runner on the same cluster."""
+        return RayRunner(self.cluster)
+
+    @property
+    def post(self) -> MailPost:
+        """Where the workers reach the kernel."""
+        return self.cluster.post
+
+    @property
+    def capacity(self) -> int:
+        """How many task runs the cluster can run at once."""
+        return self.cluster.cpus()
+
+    def submit(
+        self,
+        task: Task[Any, Any],
+        parameters: dict[str, Any],
+        wait_for: Iterable[PrefectFuture[Any]] | None = None,
+        dependencies: dict[str, set[RunInput]] | None = None,
+    ) -> RayFuture:
+        """Run a task on the cluster. Does not block."""
+        made = super().submit(task, parameters, wait_for, dependencies)
+        return RayFuture(task_run_id=made.task_run_id, wrapped_future=made.wrapped_future)
+
+    def let_go(self, future: PrefectFuture[Any]) -> None:
+        """Nothing: Ray knows itself who is free."""
+
+    def kill(self, future: Any) -> bool:
+        """End the process that runs a task."""
+        ray.cancel(future.wrapped_future, force=True)
+        return True
+
+    def is_death(self, error: BaseException | None) -> bool:
+        """Tell whether an error is a worker's end, not a task's."""
+        deaths = (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.TaskCancelledError)
+        return isinstance(error, deaths)
+
+
+def make(options: JobOptions, size: int, nested: int) -> RayRunner:  # noqa: ARG001 - as every runner's
+    """Return a runner on the cluster that the options name. Blocks while that starts, or is connected to.
+
+    Raises:
+        ClusterUnreachableError: If no cluster answers at the address.
+    """
+    return RayRunner(get_cluster(options.address, options.workers))
+
+
+def make_for_flow(options: JobOptions, workers: int) -> RayRunner:
+    """As `make`: Ray queues what it is given."""
+    return make(options, workers, workers)
