@@ -17,7 +17,7 @@ from nbfutures.errors import ItemSkippedError, ItemTimeoutError
 from nbfutures.model.events import JobPhase
 
 
-@pytest.fixture(params=["threads", "processes"])
+@pytest.fixture(params=["threads", "processes", "dask", "ray"])
 def runner(request):
     """A submitter with two workers of each kind."""
     return nbf.options(runner=request.param, workers=2)
@@ -190,7 +190,7 @@ def test_items_run_on_the_results_of_others_and_are_skipped_where_those_failed(r
     assert runner.map(lambda x, y: (x, y), [1, 2], nbf.unmapped(base)).result(20) == [(1, 25), (2, 25)]
 
 
-@pytest.mark.parametrize("name", ["threads", "processes"])
+@pytest.mark.parametrize("name", ["threads", "processes", "dask", "ray"])
 def test_many_coroutines_run_at_once(name, gate):
     async def work(x):
         gate.note(x)

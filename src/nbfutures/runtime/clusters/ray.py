@@ -9,6 +9,7 @@ import os
 import threading
 import uuid
 from collections import defaultdict
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from nbfutures.runtime.processes.start import mend_main
 from nbfutures.runtime.remote.mailbox import MailPost, connect_by_mail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nbfutures.runtime.remote.contracts import Connection
 
 __all__ = ["RayCluster", "close", "get_cluster"]
@@ -37,9 +40,9 @@ class _Boxes:
     async def put(self, box: str, message: bytes) -> None:
         self._boxes[box].put_nowait(message)
 
-    async def take(self, box: str, timeout: float | None) -> bytes | None:
+    async def take(self, box: str, seconds: float | None) -> bytes | None:
         try:
-            return await asyncio.wait_for(self._boxes[box].get(), timeout)
+            return await asyncio.wait_for(self._boxes[box].get(), seconds)
         except TimeoutError:
             return None
 
@@ -55,6 +58,56 @@ class _Mailbox:
     """
 
     def __init__(self, boxes: Any) -> None:
+        self._boxes = boxes
+
+    def put(self, box: str, message: bytes) -> None:
+        """Put a message into a box."""
+        self._ask("put", box, message)
+
+    def take(self, box: str, timeout: float | None) -> bytes:
+        """Take the first message out of a box, waiting for it."""
+        taken: bytes | None = self._ask("take", box, timeout)
+        if taken is None:
+            raise TimeoutError
+        return taken
+
+    def drop(self, box: str) -> None:
+        """Forget a box."""
+        self._ask("drop", box)
+
+    def _ask(self, what: str, *arguments: Any) -> Any:
+        try:
+            return ray.get(getattr(self._boxes, what).remote(*arguments))
+        except Exception as error:
+            raise ConnectionAbortedError(f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _RayRoute:
+    """How a Ray worker reaches the kernel."""
+
+    boxes: Any
+
+    def connect(self, name: str) -> Connection:
+        """Connect with who expects this name in the kernel."""
+        return connect_by_mail(_Mailbox(self.boxes), name)
+
+
+class RayCluster:
+    """The Ray that this kernel is connected to: there can be one.
+
+    Args:
+        dashboard: Address of Ray's dashboard, if it has one.
+        is_own: Whether it was started, or connected to, here.
+    """
+
+    def __init__(self, dashboard: str | None, *, is_own: bool) -> None:
+        self.dashboard = dashboard
+        self.is_own = is_own
+        # Next to the kernel, so that no worker's machine takes it along when it goes.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        made = ray.remote(num_cpus=0, max_concurrency=_AT_ONCE, scheduling_strategy=here)(_Boxes)  # type: ignore[call-overload]  # as it is documented for actors
+        boxes = made.options(name=f"nbfutures {uuid.uuid4().hex[:8]}").remote()
         self._boxes = boxes
 
     def put(self, box: str, message: bytes) -> None:
@@ -156,12 +209,17 @@ def _connect(address: str | None, workers: int | None) -> RayCluster:
     if ray.is_initialized():
         return RayCluster(None, is_own=False)
     mend_main()
+    url = _in_a_thread_that_stays(lambda: _start(address, workers))
+    return RayCluster(f"http://{url}" if url else None, is_own=True)
+
+
+def _start(address: str | None, workers: int | None) -> str | None:
     # What becomes of items is told by them; a worker's log stays in Ray.
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL, "namespace": "prefect"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "namespace": "prefect"}
     if address is None:
         # Ray counts a CPU for each task: more of them are more tasks at once.
         cpus = max(workers or 0, os.cpu_count() or 1)
-        context = ray.init(num_cpus=cpus, include_dashboard=None, **quiet)
+        context: Any = ray.init(num_cpus=cpus, _node_ip_address="127.0.0.1", dashboard_port=0, **quiet)
     else:
         try:
             context = ray.init(address, **quiet)
@@ -170,8 +228,23 @@ def _connect(address: str | None, workers: int | None) -> RayCluster:
                 f"No Ray cluster answers at {address} ({error}). Start one (ray start --head) or correct the address; "
                 f"or leave address= out for a cluster of this machine. Then run job.retry()."
             ) from None
-    url = getattr(context, "dashboard_url", None)
-    return RayCluster(f"http://{url}" if url else None, is_own=True)
+    return getattr(context, "dashboard_url", None)
+
+
+def _in_a_thread_that_stays(call: Callable[[], str | None]) -> str | None:
+    """Call something in a thread that does not end: Ray's processes do, with the thread that started them."""
+    done: Future[str | None] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:
+            done.set_exception(error)
+            return
+        threading.Event().wait()
+
+    threading.Thread(target=run, name="nbfutures ray", daemon=True).start()
+    return done.result()
 
 
 def close() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["RayRunner", "make", "make_for_flow"]
 
 
-class RayFuture(PrefectRayFuture[Any]):
+class RayFuture(PrefectRayFuture[Any]):  # type: ignore[misc]  # prefect-ray has no types
     """A future that tells of a worker's end, which prefect-ray's own makes a state of."""
 
     def wait(self, timeout: float | None = None) -> None:
@@ -32,7 +32,7 @@ class RayFuture(PrefectRayFuture[Any]):
         Raises:
             Exception: What Ray says of a task that its workers could not run.
         """
-        if self._final_state is not None:
+        if self._final_state:
             return
         try:
             ended = ray.get(self.wrapped_future, timeout=timeout)
@@ -42,7 +42,7 @@ class RayFuture(PrefectRayFuture[Any]):
             self._final_state = ended
 
 
-class RayRunner(RayTaskRunner[Any]):
+class RayRunner(RayTaskRunner[Any]):  # type: ignore[misc]  # as above
     """Submits to a Ray that stays connected between jobs.
 
     Args:
