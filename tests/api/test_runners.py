@@ -16,11 +16,18 @@ import nbfutures as nbf
 from nbfutures.errors import ItemSkippedError, ItemTimeoutError
 from nbfutures.model.events import JobPhase
 
+started = set()
+"""Runners that are warm: a cluster takes its time to start, and more on a busy machine."""
+
 
 @pytest.fixture(params=["threads", "processes", "dask", "ray"])
 def runner(request):
-    """A submitter with two workers of each kind."""
-    return nbf.options(runner=request.param, workers=2)
+    """A submitter with two workers of each kind, which have started."""
+    made = nbf.options(runner=request.param, workers=2)
+    if request.param not in started:
+        started.add(request.param)
+        assert made.map(abs, [-1, -2, -3]).result(120) == [1, 2, 3]
+    return made
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ class TaskWindow:
         if self._prepared.target is not self._work.target:
             self._prepared = _Prepared(self._work.target, self._run.options)
         made = self._observed(self._prepared.task, index, seen)
-        parameters = self._prepared.parameters(self._work.parameters(index))
+        parameters = self._prepared.parameters(self._arguments(index))
         with self._submitting:
             if self._run.stopped.is_set():
                 # The cancel came between taking the item and here: it goes back, and is cancelled with the others.
@@ -119,6 +119,10 @@ class TaskWindow:
         if told is not None:
             self._run.settle([told])
         self._dispatcher.wake()
+
+    def _arguments(self, index: int) -> dict[str, Any]:
+        """Return the arguments of an item, as they are submitted."""
+        return self._work.parameters(index)
 
     def _observed(self, task: Task[Any, Any], index: int, seen: Observed) -> Task[Any, Any]:  # noqa: ARG002 - for others
         """Return a copy of the task that notes in `seen` when and where its function runs."""

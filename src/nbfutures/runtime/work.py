@@ -80,6 +80,15 @@ class CallWork:
         assert self.table is not None
         return {name: _inner_futures(value) for name, value in self.table.arguments(index).items()}
 
+    def resolved_parameters(self, index: int) -> dict[str, Any]:
+        """Return the arguments of the call at `index` with values in place of futures.
+
+        Raises:
+            ItemSkippedError: If it depends on something that did not complete.
+        """
+        assert self.table is not None
+        return self.parameters(index) if self._is_resolved else _resolved(self.table, index)
+
     def resolve_length(self) -> range:
         """Split the calls, now that the futures that they are mapped over have values; return the items."""
         from prefect.utilities.engine import resolve_inputs_sync

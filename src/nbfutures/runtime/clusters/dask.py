@@ -52,13 +52,12 @@ class _Mailbox:
         taken: bytes = self._ask(lambda: self._box(box).get(timeout=timeout))
         return taken
 
-    def drop(self, box: str) -> None:
+    def drop(self, box: str, *, openers: int = 1) -> None:
         """Forget a box."""
         with self._lock:
             queue = self._boxes.pop(box, None)
         if queue is not None:
-            # The scheduler counts who has opened it. A worker that died cannot let go: that is done for it.
-            for _ in range(2):
+            for _ in range(openers):
                 self._ask(queue.close)
 
     def _box(self, name: str) -> distributed.Queue:
@@ -107,7 +106,7 @@ class DaskCluster:
         self._lock = threading.Lock()
 
     @property
-    def is_own(self) -> bool:
+    def is_local(self) -> bool:
         """Whether it was started by this kernel."""
         return self._own is not None
 
@@ -124,7 +123,7 @@ class DaskCluster:
     @property
     def dashboard(self) -> str | None:
         """Address of Dask's dashboard; `None` if it has none, as it needs bokeh."""
-        if self.is_own and importlib.util.find_spec("bokeh") is None:
+        if self.is_local and importlib.util.find_spec("bokeh") is None:
             return None
         link: str | None = self.client.dashboard_link
         return link
@@ -144,14 +143,16 @@ class DaskCluster:
             self.client.wait_for_workers(workers, timeout=_CONNECT_SECONDS * 6)
             self._asked = float("-inf")
 
-    def restart_worker_of(self, key: Any) -> None:
+    def restart_worker_of(self, future: distributed.Future[Any]) -> None:
         """End the worker that runs a task, and start another in its place. Does not block."""
 
         def restart() -> None:
             try:
-                for address, keys in self.client.processing().items():
-                    if key in keys:
-                        self.client.restart_workers([address], timeout=_CONNECT_SECONDS * 6, raise_for_error=False)
+                running = self.client.processing()
+                # Else Dask would run the task once more.
+                future.cancel()
+                for address in [address for address, keys in running.items() if future.key in keys]:
+                    self.client.restart_workers([address], timeout=_CONNECT_SECONDS * 6, raise_for_error=False)
             except Exception:
                 _logger.debug("A Dask worker could not be restarted", exc_info=True)
 

@@ -6,14 +6,17 @@ import asyncio
 import atexit
 import logging
 import os
+import sys
 import threading
 import uuid
 from collections import defaultdict
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nbfutures.errors import ClusterUnreachableError
@@ -71,11 +74,14 @@ class _Mailbox:
             raise TimeoutError
         return taken
 
-    def drop(self, box: str) -> None:
+    def drop(self, box: str, *, openers: int = 1) -> None:  # noqa: ARG002 - Ray's boxes are not counted
         """Forget a box."""
         self._ask("drop", box)
 
     def _ask(self, what: str, *arguments: Any) -> Any:
+        if not ray.is_initialized():
+            # To ask all the same would start another Ray.
+            raise ConnectionAbortedError("Ray was shut down.")
         try:
             return ray.get(getattr(self._boxes, what).remote(*arguments))
         except Exception as error:
@@ -99,65 +105,18 @@ class RayCluster:
     Args:
         dashboard: Address of Ray's dashboard, if it has one.
         is_own: Whether it was started, or connected to, here.
+        is_local: Whether it was started here, on this machine.
     """
 
-    def __init__(self, dashboard: str | None, *, is_own: bool) -> None:
+    def __init__(self, dashboard: str | None, *, is_own: bool, is_local: bool) -> None:
         self.dashboard = dashboard
         self.is_own = is_own
+        self.is_local = is_local
         # Next to the kernel, so that no worker's machine takes it along when it goes.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        made = ray.remote(num_cpus=0, max_concurrency=_AT_ONCE, scheduling_strategy=here)(_Boxes)  # type: ignore[call-overload]  # as it is documented for actors
-        boxes = made.options(name=f"nbfutures {uuid.uuid4().hex[:8]}").remote()
-        self._boxes = boxes
-
-    def put(self, box: str, message: bytes) -> None:
-        """Put a message into a box."""
-        self._ask("put", box, message)
-
-    def take(self, box: str, timeout: float | None) -> bytes:
-        """Take the first message out of a box, waiting for it."""
-        taken: bytes | None = self._ask("take", box, timeout)
-        if taken is None:
-            raise TimeoutError
-        return taken
-
-    def drop(self, box: str) -> None:
-        """Forget a box."""
-        self._ask("drop", box)
-
-    def _ask(self, what: str, *arguments: Any) -> Any:
-        try:
-            return ray.get(getattr(self._boxes, what).remote(*arguments))
-        except Exception as error:
-            raise ConnectionAbortedError(f"{type(error).__name__}: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class _RayRoute:
-    """How a Ray worker reaches the kernel."""
-
-    boxes: Any
-
-    def connect(self, name: str) -> Connection:
-        """Connect with who expects this name in the kernel."""
-        return connect_by_mail(_Mailbox(self.boxes), name)
-
-
-class RayCluster:
-    """The Ray that this kernel is connected to: there can be one.
-
-    Args:
-        dashboard: Address of Ray's dashboard, if it has one.
-        is_own: Whether it was started, or connected to, here.
-    """
-
-    def __init__(self, dashboard: str | None, *, is_own: bool) -> None:
-        self.dashboard = dashboard
-        self.is_own = is_own
-        # Next to the kernel, so that no worker's machine takes it along when it goes.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        options = {"num_cpus": 0, "max_concurrency": _AT_ONCE, "scheduling_strategy": here}
-        boxes = ray.remote(**options)(_Boxes).options(name=f"nbfutures {uuid.uuid4().hex[:8]}").remote()
+        # As Ray documents it for actors; its types know it for functions only.
+        actor: Any = ray.remote(num_cpus=0, max_concurrency=_AT_ONCE, scheduling_strategy=here)  # type: ignore[call-overload]
+        boxes = actor(_Boxes).options(name=f"nbfutures {uuid.uuid4().hex[:8]}").remote()
         self._boxes = boxes
         self.post = MailPost(_Mailbox(boxes), _RayRoute(boxes))
 
@@ -207,10 +166,10 @@ def get_cluster(address: str | None, workers: int | None) -> RayCluster:
 
 def _connect(address: str | None, workers: int | None) -> RayCluster:
     if ray.is_initialized():
-        return RayCluster(None, is_own=False)
+        return RayCluster(None, is_own=False, is_local=False)
     mend_main()
     url = _in_a_thread_that_stays(lambda: _start(address, workers))
-    return RayCluster(f"http://{url}" if url else None, is_own=True)
+    return RayCluster(f"http://{url}" if url else None, is_own=True, is_local=address is None)
 
 
 def _start(address: str | None, workers: int | None) -> str | None:
@@ -219,7 +178,9 @@ def _start(address: str | None, workers: int | None) -> str | None:
     if address is None:
         # Ray counts a CPU for each task: more of them are more tasks at once.
         cpus = max(workers or 0, os.cpu_count() or 1)
-        context: Any = ray.init(num_cpus=cpus, _node_ip_address="127.0.0.1", dashboard_port=0, **quiet)
+        # Its workers find the modules that the kernel finds.
+        job = JobConfig(code_search_path=[str(Path(one).absolute()) for one in sys.path])
+        context: Any = ray.init(num_cpus=cpus, _node_ip_address="127.0.0.1", job_config=job, **quiet)
     else:
         try:
             context = ray.init(address, **quiet)

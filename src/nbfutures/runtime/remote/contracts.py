@@ -81,6 +81,8 @@ class RemoteRunner(Protocol):
     post: Post
     has_own_processes: bool
     """Whether a lane has a process of this machine for itself, which it may change and end as it likes."""
+    is_local: bool
+    """Whether its workers were started by this kernel, on this machine, each for one task run at a time."""
     deaths_allowed: int
     """How often an item whose worker died is run again before it fails, beyond the retries that the user asks for."""
 

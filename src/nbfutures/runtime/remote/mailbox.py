@@ -46,8 +46,13 @@ class Mailbox(Protocol):
         """
         ...
 
-    def drop(self, box: str) -> None:
-        """Forget a box and what lies in it."""
+    def drop(self, box: str, *, openers: int = 1) -> None:
+        """Forget a box and what lies in it, once both ends have.
+
+        Args:
+            box: Name of the box.
+            openers: For how many ends this is said: 2 if the other one has died.
+        """
         ...
 
 
@@ -62,6 +67,7 @@ class _MailConnection:
         self._silence = silence
         self._workers_box = into if silence else out
         self._is_over = False
+        self._ended_well = True
         self._closing = threading.Lock()
 
     def send_bytes(self, data: bytes) -> None:
@@ -75,6 +81,7 @@ class _MailConnection:
         message = self._mailbox.take(self._into, self._silence)
         if message == _END or not message.startswith(self._worker):
             self._is_over = True
+            self._ended_well = message == _END
             if message != _END:
                 # A cluster runs the work of a worker that died once more: that one is turned away.
                 with contextlib.suppress(OSError):
@@ -94,7 +101,7 @@ class _MailConnection:
         with contextlib.suppress(OSError):
             self._mailbox.put(self._out, _END)
         with contextlib.suppress(OSError):
-            self._mailbox.drop(self._workers_box)
+            self._mailbox.drop(self._workers_box, openers=1 if self._ended_well else 2)
 
 
 def connect_by_mail(mailbox: Mailbox, name: str) -> Connection:

@@ -55,6 +55,17 @@ class RemoteTaskWindow(TaskWindow):
             self._cancelled_at = time.monotonic()
         super().cancel_queued()
 
+    def _submit(self, index: int) -> None:
+        try:
+            super()._submit(index)
+        except ItemSkippedError as error:
+            self._tickets.pop(index).close()
+            self._run.settle_unrun([index], OutcomeKind.SKIPPED, error)
+
+    def _arguments(self, index: int) -> dict[str, Any]:
+        # A future of the kernel's says nothing elsewhere; by now, it is done.
+        return self._work.resolved_parameters(index)
+
     def sweep(self) -> None:
         """End the processes of what was cancelled, or blocks where its timeout cannot interrupt it."""
         is_late = self._cancelled_at is not None and time.monotonic() - self._cancelled_at > GRACE_SECONDS
@@ -89,7 +100,7 @@ class RemoteTaskWindow(TaskWindow):
         if isinstance(error, UpstreamTaskError):
             skipped = ItemSkippedError(f"Skipped: {error}")
             return outcome._replace(kind=OutcomeKind.SKIPPED, error=skipped, started=None, attempts=0)
-        if self._runner.is_death(error):
+        if self._runner.is_death(error) or (why is not None and outcome.kind is OutcomeKind.CANCELLED):
             return self._ending_of_dead(outcome, why)
         if outcome.kind is OutcomeKind.FAILED and seen.error is None:
             return outcome._replace(error=self._named(index, seen, error))
@@ -102,7 +113,7 @@ class RemoteTaskWindow(TaskWindow):
         task = self._prepared.task
         key = index, outcome.round
         deaths = self._deaths[key] = self._deaths.get(key, 0) + 1
-        if deaths <= task.retries + self._runner.deaths_allowed:
+        if deaths <= task.retries + (self._runner.deaths_allowed if why is None else 0):
             delay = task.retry_delay_seconds
             seconds = delay if isinstance(delay, int | float) else 0.0
             self._dispatcher.queue.put_later(index, self._run.state.clock.now() + seconds)

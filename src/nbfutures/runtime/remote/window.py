@@ -181,7 +181,7 @@ class RemoteWindow:
         settings = LaneSettings(
             worker=lane.worker,
             mark=lane.mark.path if lane.mark is not None else None,
-            surroundings=Surroundings(_directory(), tuple(sys.path)) if owns else None,
+            surroundings=Surroundings(_directory(), tuple(sys.path)) if runner.is_local else None,
             is_async=work.is_async,
             slots=self._slots,
             retries=work.retries,

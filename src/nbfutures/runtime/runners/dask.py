@@ -82,6 +82,11 @@ class DaskRunner(DaskTaskRunner):
         return self.cluster.post
 
     @property
+    def is_local(self) -> bool:
+        """Whether the workers were started by this kernel."""
+        return self.cluster.is_local
+
+    @property
     def capacity(self) -> int:
         """How many task runs the cluster can run at once."""
         return self.cluster.threads()
@@ -109,9 +114,9 @@ class DaskRunner(DaskTaskRunner):
 
     def kill(self, future: Any) -> bool:
         """End the worker that runs a task, if it is the kernel's own; others may be busy for other people."""
-        if self.cluster.is_own:
-            self.cluster.restart_worker_of(future.wrapped_future.key)
-        return self.cluster.is_own
+        if self.cluster.is_local:
+            self.cluster.restart_worker_of(future.wrapped_future)
+        return self.cluster.is_local
 
     def is_death(self, error: BaseException | None) -> bool:
         """Tell whether an error is a worker's end, not a task's."""

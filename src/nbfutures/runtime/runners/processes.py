@@ -189,6 +189,7 @@ class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
 
     kind = "process"
     has_own_processes = True
+    is_local = True
     deaths_allowed = 0
     capacity = None
 

@@ -26,6 +26,8 @@ __all__ = ["RayRunner", "make", "make_for_flow"]
 class RayFuture(PrefectRayFuture[Any]):  # type: ignore[misc]  # prefect-ray has no types
     """A future that tells of a worker's end, which prefect-ray's own makes a state of."""
 
+    _final_state: State[Any] | None
+
     def wait(self, timeout: float | None = None) -> None:
         """Block until the task run is done, or for so many seconds.
 
@@ -75,6 +77,11 @@ class RayRunner(RayTaskRunner[Any]):  # type: ignore[misc]  # as above
     def post(self) -> MailPost:
         """Where the workers reach the kernel."""
         return self.cluster.post
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the workers were started by this kernel."""
+        return self.cluster.is_local
 
     @property
     def capacity(self) -> int:
