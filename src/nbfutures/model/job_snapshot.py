@@ -51,6 +51,8 @@ class JobSnapshot:
     """Sum of the items' seconds over the wall-clock seconds in which they ran; `None` before the first."""
     note: str = ""
     """What the job waits for or why it ended, in a sentence; empty if there is nothing to say."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Pages about the job: what they are called, and their addresses."""
     crashed: bool = False
     """Whether the job as a whole could not go on."""
     is_flow: bool = False

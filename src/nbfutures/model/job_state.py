@@ -38,6 +38,8 @@ class JobState:
         self.name = name
         self.is_flow = is_flow
         self.workers = workers
+        self.links: tuple[tuple[str, str], ...] = ()
+        """Pages about the job: what they are called, and their addresses."""
         self.clock: Clock = clock or SystemClock()
         self.created: float = self.clock.now()
         self.ended: float | None = None
@@ -313,6 +315,7 @@ class JobState:
                 phase=self._phase,
                 counts=counts,
                 workers=self.workers,
+                links=self.links,
                 elapsed=max(now - self.created - self._idle, 0.0),
                 rate=rate,
                 seconds_left=left if not self._open_ended else None,

@@ -149,7 +149,7 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
     spare = _SPARE_THREADS if run.options.runner == "threads" and not work.is_task else 0
     workers = run.workers + spare
     runner = make_runner(run.options, workers, run.workers)
-    _take_size(run, runner)
+    _note_cluster(run, runner)
     again = f" (retry {run.rounds})" if run.rounds else ""
     named = job_flow.with_options(name=flow_name(run.name), task_runner=runner)
     key = run_name(f"{run.key}{again}, launch {next(_numbers)}")
@@ -172,11 +172,14 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
         ) from launch.error
 
 
-def _take_size(run: Run, runner: Any) -> None:
-    """Have a job that asks for no number of workers use what its cluster has."""
+def _note_cluster(run: Run, runner: Any) -> None:
+    """Have a job use all of its cluster, if it asks for no number of workers, and lead to its dashboard."""
     capacity = getattr(runner, "capacity", None)
     if capacity and run.options.workers is None:
         run.workers = run.state.workers = capacity
+    dashboard = getattr(runner, "dashboard", None)
+    if dashboard is not None:
+        run.state.links = (dashboard,)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["CountsDescription", "JobDescription", "JobWords", "describe"]
 
 _TITLE_LIMIT = 80
+_WEB = ("http://", "https://")
 _TELLING_SECONDS = 0.5
 _LITTLE_SECONDS = 2.0
 _SHORT_SECONDS = 0.1
@@ -75,6 +76,8 @@ class JobDescription(TypedDict):
     speed_up: float | None
     workers: int
     note: str
+    links: list[list[str]]
+    """Pages about the job: what they are called, and their addresses."""
     words: JobWords
 
 
@@ -115,6 +118,7 @@ def describe(snapshot: JobSnapshot) -> JobDescription:
         "speed_up": speed_up,
         "workers": snapshot.workers,
         "note": plain(one_line(snapshot.note[: 4 * MESSAGE_LIMIT]), MESSAGE_LIMIT),
+        "links": [[plain(name, _TITLE_LIMIT), url] for name, url in snapshot.links if url.startswith(_WEB)],
         "words": {
             "counts": "" if snapshot.is_flow and not counts.total else _count_words(counts),
             "left": left_words(left) if left is not None and is_running else "",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib.util
 import logging
 import os
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -143,26 +145,35 @@ class DaskCluster:
             self.client.wait_for_workers(workers, timeout=_CONNECT_SECONDS * 6)
             self._asked = float("-inf")
 
-    def restart_worker_of(self, future: distributed.Future[Any]) -> None:
-        """End the worker that runs a task, and start another in its place. Does not block."""
+    def kill_worker_of(self, future: distributed.Future[Any]) -> None:
+        """End the process that runs a task, where the cluster is the kernel's own; its nanny starts another.
 
-        def restart() -> None:
+        Does not block.
+        """
+
+        def kill() -> None:
             try:
                 running = self.client.processing()
                 # Else Dask would run the task once more.
                 future.cancel()
-                for address in [address for address, keys in running.items() if future.key in keys]:
-                    self.client.restart_workers([address], timeout=_CONNECT_SECONDS * 6, raise_for_error=False)
+                busy = [address for address, keys in running.items() if future.key in keys]
+                for nanny in list(self._own.workers.values()) if self._own is not None else []:
+                    # Dask's own restart waits for the task to end.
+                    if nanny.worker_address in busy and nanny.pid is not None:
+                        os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
             except Exception:
-                _logger.debug("A Dask worker could not be restarted", exc_info=True)
+                _logger.debug("A Dask worker could not be ended", exc_info=True)
 
-        threading.Thread(target=restart, name="nbfutures restart", daemon=True).start()
+        threading.Thread(target=kill, name="nbfutures kill", daemon=True).start()
 
     def close(self) -> None:
         """Let go of it, and end it if it was started here."""
-        self.client.close(timeout=2)
+        with contextlib.suppress(OSError):
+            self.client.close(timeout=2)
         if self._own is not None:
-            self._own.close(timeout=5)
+            # Ended with the kernel in any case: its processes are daemons.
+            with contextlib.suppress(OSError):
+                self._own.close(timeout=5)
 
     @classmethod
     def start(cls, workers: int) -> Self:

@@ -106,9 +106,13 @@ class RayCluster:
         dashboard: Address of Ray's dashboard, if it has one.
         is_own: Whether it was started, or connected to, here.
         is_local: Whether it was started here, on this machine.
+        address: Where it is, as the user said.
     """
 
-    def __init__(self, dashboard: str | None, *, is_own: bool, is_local: bool) -> None:
+    def __init__(self, dashboard: str | None, *, is_own: bool, is_local: bool, address: str | None) -> None:
+        self.address = address
+        self.users = 0
+        """How many flow runs are on it."""
         self.dashboard = dashboard
         self.is_own = is_own
         self.is_local = is_local
@@ -158,18 +162,32 @@ def get_cluster(address: str | None, workers: int | None) -> RayCluster:
     """
     global _cluster  # noqa: PLW0603 - Ray has one for each process
     with _lock:
+        if _cluster is not None and address not in (None, _cluster.address):
+            _leave(_cluster, address)
+            _cluster = None
         if _cluster is None or not _cluster.is_alive:
             _cluster = _connect(address, workers)
             atexit.register(_cluster.close)
         return _cluster
 
 
+def _leave(cluster: RayCluster, address: str | None) -> None:
+    if not cluster.is_own or cluster.users:
+        why = "jobs run on it: wait for them" if cluster.is_own else "the notebook made that itself: ray.shutdown()"
+        raise ClusterUnreachableError(
+            f"Cannot connect to Ray at {address}: a kernel can be connected to one Ray, this one is to another, and "
+            f"{why}. Then run job.retry()."
+        )
+    atexit.unregister(cluster.close)
+    cluster.close()
+
+
 def _connect(address: str | None, workers: int | None) -> RayCluster:
     if ray.is_initialized():
-        return RayCluster(None, is_own=False, is_local=False)
+        return RayCluster(None, is_own=False, is_local=False, address=address)
     mend_main()
     url = _in_a_thread_that_stays(lambda: _start(address, workers))
-    return RayCluster(f"http://{url}" if url else None, is_own=True, is_local=address is None)
+    return RayCluster(f"http://{url}" if url else None, is_own=True, is_local=address is None, address=address)
 
 
 def _start(address: str | None, workers: int | None) -> str | None:

@@ -40,6 +40,7 @@ __all__ = ["RemoteWindow"]
 _COROUTINES = 100
 _EMPTY_CRASHES = 3
 _PING_SECONDS = 10.0
+_PATIENCE_SECONDS = 2.0
 _numbers = itertools.count(1)
 _kernel = uuid.uuid4().hex[:8]
 """Several kernels may use one cluster."""
@@ -84,7 +85,8 @@ class RemoteWindow:
         self._deaths: dict[tuple[int, int], int] = {}
         """Item and its round to the workers that died under it."""
         self._cancelled_at: float | None = None
-        self._pinged = time.monotonic()
+        self._pinged = self._waiting_since = time.monotonic()
+        self._is_waiting_told = False
 
     @property
     def is_growing(self) -> bool:
@@ -113,10 +115,8 @@ class RemoteWindow:
 
     def sweep(self) -> None:
         """Tell what has ended, and end the workers of what ran out of time or was cancelled."""
-        if time.monotonic() - self._pinged > _PING_SECONDS and not self._runner.has_own_processes:
-            self._pinged = time.monotonic()
-            for lane in list(self._lanes):
-                lane.ping()
+        if not self._runner.has_own_processes:
+            self._keep_in_touch()
         told: list[Outcome] = []
         for lane in list(self._lanes):
             told.extend(lane.drain())
@@ -131,6 +131,23 @@ class RemoteWindow:
             for lane in list(self._lanes):
                 if lane.outstanding:
                     lane.kill("cancel")
+
+    def _keep_in_touch(self) -> None:
+        """Have a cluster's workers know that the kernel is there, and say so when none takes up the work."""
+        now = time.monotonic()
+        if now - self._pinged > _PING_SECONDS:
+            self._pinged = now
+            for lane in list(self._lanes):
+                lane.ping()
+        lanes = [lane for lane in list(self._lanes) if lane.is_open]
+        if not lanes or any(lane.wire.was_connected for lane in lanes):
+            self._waiting_since = now
+            if self._is_waiting_told:
+                self._is_waiting_told = False
+                self._run.state.set_note("")
+        elif now - self._waiting_since > _PATIENCE_SECONDS and not self._is_waiting_told:
+            self._is_waiting_told = True
+            self._run.state.set_note(f"waiting for a free {self._runner.kind}")
 
     def close(self) -> None:
         """Let the processes go on to the next job."""

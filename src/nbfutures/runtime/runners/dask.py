@@ -87,6 +87,12 @@ class DaskRunner(DaskTaskRunner):
         return self.cluster.is_local
 
     @property
+    def dashboard(self) -> tuple[str, str] | None:
+        """What its dashboard is called, and its address."""
+        link = self.cluster.dashboard
+        return ("Dask dashboard", link) if link else None
+
+    @property
     def capacity(self) -> int:
         """How many task runs the cluster can run at once."""
         return self.cluster.threads()
@@ -115,7 +121,7 @@ class DaskRunner(DaskTaskRunner):
     def kill(self, future: Any) -> bool:
         """End the worker that runs a task, if it is the kernel's own; others may be busy for other people."""
         if self.cluster.is_local:
-            self.cluster.restart_worker_of(future.wrapped_future)
+            self.cluster.kill_worker_of(future.wrapped_future)
         return self.cluster.is_local
 
     def is_death(self, error: BaseException | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import ray
 from prefect.client.schemas.objects import State
@@ -84,6 +84,12 @@ class RayRunner(RayTaskRunner[Any]):  # type: ignore[misc]  # as above
         return self.cluster.is_local
 
     @property
+    def dashboard(self) -> tuple[str, str] | None:
+        """What its dashboard is called, and its address."""
+        link = self.cluster.dashboard
+        return ("Ray dashboard", link) if link else None
+
+    @property
     def capacity(self) -> int:
         """How many task runs the cluster can run at once."""
         return self.cluster.cpus()
@@ -98,6 +104,17 @@ class RayRunner(RayTaskRunner[Any]):  # type: ignore[misc]  # as above
         """Run a task on the cluster. Does not block."""
         made = super().submit(task, parameters, wait_for, dependencies)
         return RayFuture(task_run_id=made.task_run_id, wrapped_future=made.wrapped_future)
+
+    def __enter__(self) -> Self:
+        """Use the connection."""
+        super().__enter__()
+        self.cluster.users += 1
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Keep it for the next job."""
+        self.cluster.users -= 1
+        super().__exit__(*raised)
 
     def let_go(self, future: PrefectFuture[Any]) -> None:
         """Nothing: Ray knows itself who is free."""

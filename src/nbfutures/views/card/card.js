@@ -7,7 +7,7 @@
  * @typedef {{total: number, settled: number, completed: number, failed: number, cancelled: number, skipped: number,
  *   running: number, waiting: number}} Counts
  * @typedef {{key: string, title: string, state: string, phase: string, is_done: boolean, crashed: boolean,
- *   is_open_ended: boolean, counts: Counts, percent: number, elapsed: number, note: string, words: {counts: string},
+ *   is_open_ended: boolean, counts: Counts, percent: number, elapsed: number, note: string, links: [string, string][], words: {counts: string},
  *   parts: Record<string, string>, pace: string, actions: string[]}} Job
  */
 
@@ -111,6 +111,7 @@ class JobPart {
     this.track.setAttribute("aria-valuemin", "0");
     this.counts = make("span", "nbf-counts");
     this.pace = make("span", "nbf-pace");
+    this.links = make("span", "nbf-links");
     this.note = make("div", "nbf-note");
     this.waiting = make("div", "nbf-note");
     this.root = make(
@@ -118,7 +119,7 @@ class JobPart {
       small ? "nbf-job nbf-small" : "nbf-job",
       make("div", "nbf-head", this.name, this.buttons),
       this.track,
-      make("div", "nbf-line", this.counts, this.pace),
+      make("div", "nbf-line", this.counts, this.pace, this.links),
       this.note,
       this.waiting,
     );
@@ -165,8 +166,23 @@ class JobPart {
       );
     }
     say(this.pace, job.pace);
+    this.drawLinks(job);
     say(this.note, job.note);
     this.note.hidden = !job.note;
+  }
+
+  drawLinks(job) {
+    const links = job.links ?? [];
+    if (JSON.stringify(links) === this.linked) return;
+    this.linked = JSON.stringify(links);
+    this.links.replaceChildren(
+      ...links.map(([name, url]) => {
+        const link = nameFocus(make("a", "nbf-link", name), url);
+        Object.assign(link, { href: url, target: "_blank", rel: "noopener noreferrer" });
+        return link;
+      }),
+    );
+    this.links.hidden = !links.length;
   }
 
   drawButtons(job, before) {

@@ -1,0 +1,63 @@
+"""Clusters that are started apart from the kernel, on loopback."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from tests.file_gate import FileGate
+
+from nbfutures.api import session_jobs
+
+
+@contextmanager
+def started(*command, log, environment=None):
+    """A process, ended afterwards; what it prints goes to a file."""
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | (environment or {}), start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def told(log, pattern, process, seconds=60):
+    """What a process printed, once that matches."""
+    deadline = time.monotonic() + seconds
+    while not (found := re.search(pattern, log.read_text())):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    return found
+
+
+def python(*arguments):
+    return [sys.executable, "-m", *arguments]
+
+
+@pytest.fixture(autouse=True)
+def jobs(server):
+    """None is left running by a test."""
+    yield
+    for job in session_jobs():
+        job.cancel()
+    for job in session_jobs():
+        assert job.wait(60), f"{job.name} goes on: {job.counts}"
+    server.jobs.clear()
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """A gate that processes share."""
+    made = FileGate(tmp_path)
+    yield made
+    made.open()
