@@ -55,7 +55,7 @@ def test_a_worker_that_is_killed_in_mid_run_costs_no_item(scheduler, gate):
     assert [value for value, _ in job.result()] == list(range(20))
     assert {pid for _, pid in job.result()} <= set(pids)
     # Prefect's own tasks go on too, on the worker that is left.
-    assert nbf.options(runner="dask", address=scheduler).map(task(abs_of), range(3)).result(120) == [0, 1, 2]
+    assert nbf.options(runner="dask", address=scheduler).map(task(lambda x: x + 1), range(3)).result(120) == [1, 2, 3]
 
 
 def test_a_job_asks_for_as_many_workers_as_the_cluster_has_and_a_client_tells_where_it_is(scheduler):
@@ -87,20 +87,12 @@ def test_a_runner_that_is_not_installed_is_told_at_once(monkeypatch):
         on_dask.map(abs, range(3))
 
 
-def abs_of(x):
-    return abs(x)
-
-
-def gate_and_pid(x, gate):
-    gate(x)
-    return os.getpid()
-
-
 # --- a cluster of this machine --------------------------------------------------------------------------------------
 
 
 def test_the_second_job_runs_in_the_workers_of_the_first_and_the_card_leads_to_the_dashboard(gate):
-    first = on_dask.map(gate_and_pid, range(2), nbf.unmapped(gate))
+    place = gate
+    first = on_dask.map(lambda x: (place(x), os.getpid())[1], range(2))
     gate.wait_for(2)
     gate.open()
     assert len(set(first.result(60))) == 2

@@ -45,6 +45,10 @@ class _Mailbox:
         self._boxes: dict[str, distributed.Queue] = {}
         self._lock = threading.Lock()
 
+    def open(self, box: str) -> None:
+        """Have a box."""
+        self._ask(lambda: self._box(box))
+
     def put(self, box: str, message: bytes) -> None:
         """Put a message into a box."""
         self._ask(lambda: self._box(box).put(message))
@@ -86,9 +90,11 @@ class _Mailbox:
 class _DaskRoute:
     """How a Dask worker reaches the kernel: by its scheduler, which is all that it can be sure to reach."""
 
+    reception: str
+
     def connect(self, name: str) -> Connection:
         """Connect with who expects this name in the kernel."""
-        return connect_by_mail(_Mailbox(distributed.get_client()), name)
+        return connect_by_mail(_Mailbox(distributed.get_client()), self.reception, name)
 
 
 class DaskCluster:
@@ -101,7 +107,7 @@ class DaskCluster:
 
     def __init__(self, client: PrefectDaskClient, own: distributed.LocalCluster | None = None) -> None:
         self.client = client
-        self.post = MailPost(_Mailbox(client), _DaskRoute())
+        self.post = MailPost(_Mailbox(client), _DaskRoute)
         self._own = own
         self._asked = float("-inf")
         self._threads = 0

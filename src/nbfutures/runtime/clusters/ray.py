@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import functools
 import logging
 import os
 import sys
@@ -63,6 +64,9 @@ class _Mailbox:
     def __init__(self, boxes: Any) -> None:
         self._boxes = boxes
 
+    def open(self, box: str) -> None:
+        """Nothing: a box is there once it is used."""
+
     def put(self, box: str, message: bytes) -> None:
         """Put a message into a box."""
         self._ask("put", box, message)
@@ -93,10 +97,11 @@ class _RayRoute:
     """How a Ray worker reaches the kernel."""
 
     boxes: Any
+    reception: str
 
     def connect(self, name: str) -> Connection:
         """Connect with who expects this name in the kernel."""
-        return connect_by_mail(_Mailbox(self.boxes), name)
+        return connect_by_mail(_Mailbox(self.boxes), self.reception, name)
 
 
 class RayCluster:
@@ -122,7 +127,7 @@ class RayCluster:
         actor: Any = ray.remote(num_cpus=0, max_concurrency=_AT_ONCE, scheduling_strategy=here)  # type: ignore[call-overload]
         boxes = actor(_Boxes).options(name=f"nbfutures {uuid.uuid4().hex[:8]}").remote()
         self._boxes = boxes
-        self.post = MailPost(_Mailbox(boxes), _RayRoute(boxes))
+        self.post = MailPost(_Mailbox(boxes), functools.partial(_RayRoute, boxes))
 
     @property
     def is_alive(self) -> bool:

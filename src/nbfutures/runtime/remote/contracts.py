@@ -99,6 +99,10 @@ class RemoteRunner(Protocol):
         """Let others have the worker of a task that will soon end."""
         ...
 
+    def take_back(self, future: PrefectFuture[Any]) -> None:
+        """Have a task not run, if it has not begun. Does not block."""
+        ...
+
     def kill(self, future: PrefectFuture[Any]) -> bool:
         """End the worker that runs a task, or the task; return whether that can be done here. Does not block."""
         ...

@@ -104,6 +104,11 @@ class RemoteLane:
 
     def connect(self, connection: Connection, pid: int | None) -> None:
         """Talk with the worker until it is gone; on a thread of its own."""
+        if self.wire.was_connected:
+            # A cluster runs the work of a worker that died once more: its items have been given to others.
+            connection.close()
+            self.wire.cut()
+            return
         if self.mark is not None:
             self.mark.remove()
         try:

@@ -17,13 +17,21 @@ __all__ = ["MailPost", "Mailbox", "connect_by_mail"]
 _END = b""
 _WELCOME = b"welcome"
 _ID_BYTES = 16
-_WELCOME_SECONDS = 30.0
-SILENCE_SECONDS = 60.0
+_WELCOME_SECONDS = 10.0
+_SILENCE_SECONDS = 60.0
 """A worker that hears nothing for so long takes the kernel for gone, and ends its lane."""
 
 
 class Mailbox(Protocol):
     """Boxes, by name; a message lies in its box until it is taken, in order. Used from any thread."""
+
+    def open(self, box: str) -> None:
+        """Have a box, which stays until every end that opened it has dropped it.
+
+        Raises:
+            OSError: If the cluster is gone.
+        """
+        ...
 
     def put(self, box: str, message: bytes) -> None:
         """Put a message into a box.
@@ -47,7 +55,7 @@ class Mailbox(Protocol):
         ...
 
     def drop(self, box: str, *, openers: int = 1) -> None:
-        """Forget a box and what lies in it, once both ends have.
+        """Forget a box and what lies in it, once every end has.
 
         Args:
             box: Name of the box.
@@ -57,108 +65,123 @@ class Mailbox(Protocol):
 
 
 class _MailConnection:
-    """One end of a connection; each message begins with the id of the worker's end."""
+    """One end of a connection, which has a box for each direction.
 
-    def __init__(self, mailbox: Mailbox, worker: bytes, *, out: str, into: str, silence: float | None) -> None:
+    Args:
+        mailbox: Where the boxes are.
+        out: Name of the box for what goes out.
+        into: Name of the box for what comes in.
+        silence: Seconds without a message after which the other end is taken for gone.
+    """
+
+    def __init__(self, mailbox: Mailbox, *, out: str, into: str, silence: float | None) -> None:
         self._mailbox = mailbox
-        self._worker = worker
         self._out = out
         self._into = into
         self._silence = silence
-        self._workers_box = into if silence else out
         self._is_over = False
-        self._ended_well = True
+        self._was_cut = False
         self._closing = threading.Lock()
 
     def send_bytes(self, data: bytes) -> None:
         """Send a message."""
-        self._mailbox.put(self._out, self._worker + data)
+        self._mailbox.put(self._out, data)
 
     def recv_bytes(self) -> bytes:
-        """Return the next message, waiting for it; end where the other end has, or somebody else takes its place."""
-        if self._is_over:
-            raise EOFError
-        message = self._mailbox.take(self._into, self._silence)
-        if message == _END or not message.startswith(self._worker):
+        """Return the next message, waiting for it."""
+        message = _END if self._is_over else self._mailbox.take(self._into, self._silence)
+        if message == _END:
             self._is_over = True
-            self._ended_well = message == _END
-            if message != _END:
-                # A cluster runs the work of a worker that died once more: that one is turned away.
-                with contextlib.suppress(OSError):
-                    self._mailbox.put(_box_of(self._into, message[:_ID_BYTES]), _END)
             raise EOFError
-        return message[_ID_BYTES:]
+        return message
 
     def cut(self) -> None:
-        """Have `recv_bytes` end."""
+        """Have `recv_bytes` end: the other end is gone."""
+        self._was_cut = True
         with contextlib.suppress(OSError):
             self._mailbox.put(self._into, _END)
 
     def close(self) -> None:
-        """Tell the other end, and forget the worker's box."""
+        """Tell the other end, and forget the boxes."""
         if not self._closing.acquire(blocking=False):
             return
         with contextlib.suppress(OSError):
             self._mailbox.put(self._out, _END)
-        with contextlib.suppress(OSError):
-            self._mailbox.drop(self._workers_box, openers=1 if self._ended_well else 2)
+            for box in (self._out, self._into):
+                self._mailbox.drop(box, openers=2 if self._was_cut else 1)
 
 
-def connect_by_mail(mailbox: Mailbox, name: str) -> Connection:
+def connect_by_mail(mailbox: Mailbox, reception: str, name: str) -> Connection:
     """Return the worker's end of a connection.
 
+    Args:
+        mailbox: Where the boxes are.
+        reception: The box that the kernel looks into.
+        name: Who is wanted in the kernel.
+
     Raises:
-        OSError: If nobody in the kernel expects that name.
+        OSError: If nobody there expects that name.
     """
     me = uuid.uuid4().bytes
-    mine = _box_of(name, me)
-    mailbox.put(name, me)
+    up, down = _boxes_of(me)
+    mailbox.open(up)
+    mailbox.open(down)
+    mailbox.put(reception, me + name.encode())
     try:
-        welcome = mailbox.take(mine, _WELCOME_SECONDS)
+        answer = mailbox.take(down, _WELCOME_SECONDS)
     except TimeoutError:
-        welcome = _END
-    if welcome != me + _WELCOME:
-        mailbox.drop(mine)
+        answer = _END
+    if answer != _WELCOME:
+        mailbox.drop(up)
+        mailbox.drop(down)
         raise ConnectionRefusedError(f"The kernel does not expect {name!r}.")
-    return _MailConnection(mailbox, me, out=name, into=mine, silence=SILENCE_SECONDS)
+    return _MailConnection(mailbox, out=up, into=down, silence=_SILENCE_SECONDS)
 
 
 class MailPost:
-    """The kernel's end: a thread for each name that is expected.
+    """The kernel's end: one thread looks who comes, and each connection has a thread of its own.
 
     Args:
         mailbox: The cluster's boxes.
-        route: How workers get to them.
+        make_route: Returns how workers get to them, given the name of the box for who comes.
     """
 
-    def __init__(self, mailbox: Mailbox, route: Route) -> None:
-        self.route = route
+    def __init__(self, mailbox: Mailbox, make_route: Callable[[str], Route]) -> None:
+        self._reception = f"nbfutures {uuid.uuid4().hex}"
+        self.route = make_route(self._reception)
         self._mailbox = mailbox
-        self._expected: set[str] = set()
+        self._expected: dict[str, Callable[[Connection, int | None], None]] = {}
+        threading.Thread(target=self._receive, name="nbfutures reception", daemon=True).start()
 
     def expect(self, name: str, then: Callable[[Connection, int | None], None]) -> None:
         """Have `then` called with the connection of who gives this name, on a thread of its own."""
-        self._expected.add(name)
-        threading.Thread(target=self._greet, args=(name, then), name="nbfutures lane", daemon=True).start()
+        self._expected[name] = then
 
     def forget(self, name: str) -> None:
         """Expect it no more."""
-        self._expected.discard(name)
+        self._expected.pop(name, None)
+
+    def _receive(self) -> None:
+        # Until the connection to the cluster is closed.
         with contextlib.suppress(OSError):
-            self._mailbox.put(name, _END)
+            while True:
+                hello = self._mailbox.take(self._reception, None)
+                threading.Thread(target=self._greet, args=(hello,), name="nbfutures lane", daemon=True).start()
 
-    def _greet(self, name: str, then: Callable[[Connection, int | None], None]) -> None:
-        # Several may come, one after the other: a task that is tried again tells of each attempt.
+    def _greet(self, hello: bytes) -> None:
+        up, down = _boxes_of(hello[:_ID_BYTES])
+        then = self._expected.get(hello[_ID_BYTES:].decode())
         with contextlib.suppress(OSError):
-            while name in self._expected:
-                who = self._mailbox.take(name, None)[:_ID_BYTES]
-                if who == _END:
-                    continue
-                out = _box_of(name, who)
-                self._mailbox.put(out, who + _WELCOME)
-                then(_MailConnection(self._mailbox, who, out=out, into=name, silence=None), None)
-            self._mailbox.drop(name)
+            if then is None:
+                # Such as work that the cluster runs once more since it lost what came of it.
+                self._mailbox.put(down, _END)
+                self._mailbox.drop(down)
+                return
+            # Before the worker can put something into it, and drop it.
+            self._mailbox.open(up)
+            self._mailbox.put(down, _WELCOME)
+            then(_MailConnection(self._mailbox, out=down, into=up, silence=None), None)
 
 
-def _box_of(name: str, worker: bytes) -> str:
-    return f"{name} for {worker.hex()}"
+def _boxes_of(worker: bytes) -> tuple[str, str]:
+    return f"nbfutures {worker.hex()} up", f"nbfutures {worker.hex()} down"

@@ -53,7 +53,10 @@ class RemoteTaskWindow(TaskWindow):
         """Take back what no worker has started; what does not end by itself within half a second is ended."""
         if self._cancelled_at is None:
             self._cancelled_at = time.monotonic()
-        super().cancel_queued()
+        with self._submitting:
+            waiting = [future for future, seen in self._in_flight.values() if seen.started is None]
+        for future in waiting:
+            self._runner.take_back(future)
 
     def _submit(self, index: int) -> None:
         try:
@@ -77,6 +80,10 @@ class RemoteTaskWindow(TaskWindow):
                 self._kill(index, future, "cancel")
             elif limit and started is not None and now - started > limit + 2 * GRACE_SECONDS:
                 self._kill(index, future, "timeout")
+
+    def _on_done(self, index: int, future: PrefectFuture[Any], seen: Observed) -> None:
+        super()._on_done(index, future, seen)
+        self._runner.let_go(future)
 
     def _kill(self, index: int, future: PrefectFuture[Any], why: str) -> None:
         if self._killed.setdefault(index, why) == why:

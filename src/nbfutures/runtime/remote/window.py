@@ -151,11 +151,13 @@ class RemoteWindow:
 
     def close(self) -> None:
         """Let the processes go on to the next job."""
-        for lane in list(self._lanes):
+        for lane, (_, _, future) in list(self._lanes.items()):
             # Nobody waits for what it may still run: the job crashed. A retry runs that anew, elsewhere.
             if lane.forget_outstanding():
                 lane.kill("cancel")
             lane.close()
+            if not lane.wire.was_connected and not self._runner.has_own_processes:
+                self._runner.take_back(future)
         self._release_closed()
 
     def running(self) -> int:
@@ -233,6 +235,8 @@ class RemoteWindow:
         left, running = list(lane.outstanding), dict(lane.running)
         told = lane.drain()
         lane.outstanding.clear()
+        # Else a cluster would run it once more if it lost what came of it.
+        self._runner.let_go(future)
         told += self._settle_left(lane, left, running, problem)
         # Only now: the dispatcher looks at the problem of those that are here.
         del self._lanes[lane]

@@ -80,6 +80,13 @@ class Wire:
             connection.cut()
             self._over.wait(_LAST_WORDS_SECONDS)
 
+    def cut(self) -> None:
+        """Have the thread that listens end: the worker is gone."""
+        with self._lock:
+            connection = self._connection
+        if connection is not None:
+            connection.cut()
+
     def kill(self) -> bool:
         """End the process, whatever it is doing; return whether it was there and may be ended from here."""
         with self._lock:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prefect.client.schemas.objects import RunInput
-    from prefect.futures import PrefectFuture
     from prefect.tasks import Task
     from prefect_dask.client import PrefectDaskClient
 
@@ -115,8 +114,14 @@ class DaskRunner(DaskTaskRunner):
         made = super().submit(task, parameters, wait_for, dependencies)
         return DaskFuture(task_run_id=made.task_run_id, wrapped_future=made.wrapped_future)
 
-    def let_go(self, future: PrefectFuture[Any]) -> None:
-        """Nothing: Dask knows itself who is free."""
+    def take_back(self, future: DaskFuture) -> None:
+        """Have a task not run, if it has not begun; what it makes is forgotten if it has."""
+        future.wrapped_future.cancel()
+
+    def let_go(self, future: DaskFuture) -> None:
+        """Have Dask forget a task that is done; it knows itself who is free."""
+        if future.wrapped_future.done():
+            future.wrapped_future.release()
 
     def kill(self, future: Any) -> bool:
         """End the worker that runs a task, if it is the kernel's own; others may be busy for other people."""

@@ -235,6 +235,10 @@ class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
         if process is not None:
             _processes.give_back(process)
 
+    def take_back(self, future: PrefectConcurrentFuture[Any]) -> None:
+        """Have a task not run, if it has not begun."""
+        future.wrapped_future.cancel()
+
     @property
     def post(self) -> Hub:
         """Where the processes reach the kernel."""

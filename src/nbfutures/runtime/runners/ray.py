@@ -119,6 +119,10 @@ class RayRunner(RayTaskRunner[Any]):  # type: ignore[misc]  # as above
     def let_go(self, future: PrefectFuture[Any]) -> None:
         """Nothing: Ray knows itself who is free."""
 
+    def take_back(self, future: RayFuture) -> None:
+        """Have a task not run, if it has not begun."""
+        ray.cancel(future.wrapped_future, force=False)
+
     def kill(self, future: Any) -> bool:
         """End the process that runs a task."""
         ray.cancel(future.wrapped_future, force=True)
