@@ -51,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     elif parsed.command == "contender":
         return _measure_one(parsed)
     elif parsed.command == "picture":
+        if not parsed.json.exists():
+            print(f"There is no {parsed.json}: run `python -m benchmarks all` first.", file=sys.stderr)
+            return 1
         from benchmarks.picture import draw
 
         draw(json.loads(parsed.json.read_text(encoding="utf-8")), parsed.svg)
@@ -66,12 +69,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    everything = commands.add_parser("all", help=f"all of the below, in about {_ALL_MINUTES:g} minutes")
-    _add_options(everything, json_file=_RESULTS)
+    everything = commands.add_parser(
+        "all", help=f"all of the below, in about {_ALL_MINUTES:g} minutes; writes results.json"
+    )
+    _add_options(everything)
     everything.add_argument("--minutes", type=float, default=_ALL_MINUTES, help="time in which rounds are begun")
     everything.add_argument("--leave-out", choices=_PLANS, nargs="+", default=[], help="benchmarks that are not run")
     for name, (_, about) in _PLANS.items():
-        _add_options(commands.add_parser(name, help=about), json_file=None)
+        _add_options(commands.add_parser(name, help=about))
     picture = commands.add_parser("picture", help="draw the results of a run")
     picture.add_argument("--json", type=Path, default=_RESULTS, metavar="FILE", help="what `all` wrote")
     picture.add_argument("--svg", type=Path, default=_PICTURE, metavar="FILE", help="what to write")
@@ -83,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_options(command: argparse.ArgumentParser, json_file: Path | None) -> None:
+def _add_options(command: argparse.ArgumentParser) -> None:
     size = command.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="size", action="store_const", const="quick", help="less of everything: minutes")
     size.add_argument(
@@ -94,12 +99,10 @@ def _add_options(command: argparse.ArgumentParser, json_file: Path | None) -> No
         help="next to nothing, mostly in one process: tells whether it runs, the figures mean nothing",
     )
     command.add_argument("--repeats", type=_positive, metavar="N", help="rounds")
-    command.add_argument(
-        "--json", type=Path, metavar="FILE", default=json_file, help="write everything that was measured to a file"
-    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to a file")
     command.add_argument("--only", metavar="WORD", help="the tables whose title has this word")
     command.add_argument("--home", type=Path, help="where the server keeps its database; a temporary directory if not")
-    command.set_defaults(size="full", minutes=None)
+    command.set_defaults(size="full", minutes=None, leave_out=[])
 
 
 def _measure_one(parsed: argparse.Namespace) -> int:
@@ -122,14 +125,16 @@ def _compare(parsed: argparse.Namespace) -> None:
     print(", ".join(f"{name} {value}" for name, value in found.items()), end="\n\n", flush=True)
     _tell("starting Prefect's server")
     is_smoke = parsed.size == "smoke"
+    is_whole = parsed.command == "all" and parsed.size == "full" and not parsed.only and not parsed.leave_out
+    file = parsed.json or (_RESULTS if is_whole else None)
     seconds = None if parsed.minutes is None else parsed.minutes * 60
     with kept_server(parsed.home, in_this_process=is_smoke):
         rounds = measure_tables(tables, in_one_process=is_smoke, seconds=seconds, tell=_tell)
         for table in rounds:
-            if seconds is None and len({one.round_number for one in table.measured}) == table.section.repeats:
+            if seconds is None and table.rounds == table.section.repeats:
                 print(table.as_text(), flush=True)
             # After each round: what was measured outlives an interrupt.
-            _write(parsed.json, found, tables)
+            _write(file, found, tables)
     if seconds is not None:
         for table in tables:
             print(table.as_text(), flush=True)

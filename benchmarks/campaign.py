@@ -24,6 +24,8 @@ class Table:
     command: str
     """The benchmark that it belongs to."""
     measured: list[Measured] = field(default_factory=list)
+    rounds: int = 0
+    """Those that were measured, whatever came of them."""
     seconds: float = 0.0
     """Those that its last round took."""
 
@@ -69,5 +71,6 @@ def measure_tables(
         table.measured += run_round(
             table.section.contenders, table.measured, number, in_one_process=in_one_process, tell=tell
         )
+        table.rounds += 1
         table.seconds = now() - started
         yield table

@@ -16,7 +16,7 @@ __all__ = ["Contender", "Measured", "measure_here", "run_round"]
 
 _QUIET_SHARE = 0.15
 """Share of the CPUs that may be busy when a contender starts: Prefect's server takes in what the one before sent."""
-_QUIET_SECONDS = 20.0
+_QUIET_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
