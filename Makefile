@@ -40,9 +40,9 @@ format: $(VENV)/installed-test ## lay out the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/installed-bench ## measure the throughput, beside other libraries, and what the card costs
-	$(BIN)/python -m benchmarks throughput
-	$(BIN)/python -m benchmarks display
+bench: $(VENV)/installed-bench ## measure everything, beside other libraries, in 25 minutes; writes benchmarks/results.json
+	$(BIN)/python -m benchmarks all
+	$(BIN)/python -m benchmarks picture
 
 constraints: $(VENV)/installed-test ## solve for all dependencies anew and pin them
 	$(BIN)/python scripts/pin.py

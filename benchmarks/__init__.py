@@ -1,1 +1,1 @@
-"""What nbfutures costs, measured beside what people would use in its place: `python -m benchmarks throughput`."""
+"""What nbfutures costs, measured beside what people would use in its place: `python -m benchmarks all`."""

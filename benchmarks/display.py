@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.measure import Contender
-from benchmarks.throughput import Column, Section, Target
+from benchmarks.sections import Column, Section, Target
 
 __all__ = ["plan"]
 
@@ -16,6 +16,7 @@ _CPU = Column("CPU", lambda one: [one.figures["cpu_seconds"]], "s")
 _MOST_UPDATES = 4.0
 _MOST_SHARE = 0.02
 _SAME_SIZE = 1.2
+_LIMIT = 300.0
 
 
 def plan(*, size: str, repeats: int | None = None) -> list[Section]:
@@ -28,13 +29,13 @@ def plan(*, size: str, repeats: int | None = None) -> list[Section]:
     rounds = repeats or {"full": 3, "quick": 1, "smoke": 1}[size]
     few, many, most = (100, 200, 300) if size == "smoke" else (1_000, 100_000, 1_000_000)
     shut = [
-        Contender(f"{few:,} at 400/s", "card", "slow", few, needs_process=True),
-        Contender(f"{many:,} at 10,000/s", "card", "paced", many, needs_process=True),
-        Contender(f"{most:,} at full speed", "card", "free", most, needs_process=True),
+        Contender(f"{few:,} at 400/s", "card", "slow", few, needs_process=True, limit=_LIMIT),
+        Contender(f"{many:,} at 10,000/s", "card", "paced", many, needs_process=True, limit=_LIMIT),
+        Contender(f"{most:,} at full speed", "card", "free", most, needs_process=True, limit=_LIMIT),
     ]
     opened = [
-        Contender(f"{many:,} at 10,000/s, folds open", "card", "paced folds", many, needs_process=True),
-        Contender(f"{most:,} at full speed, folds open", "card", "free folds", most, needs_process=True),
+        Contender(f"{many:,} at 10,000/s, folds open", "card", "paced folds", many, needs_process=True, limit=_LIMIT),
+        Contender(f"{most:,} at full speed, folds open", "card", "free folds", most, needs_process=True, limit=_LIMIT),
     ]
     if size == "smoke":
         shut, opened = shut[1:2], opened[:1]

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import json
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.fresh_process import reason, run_contender
 from benchmarks.stopwatch import wait_until_quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Contender", "ContenderError", "Measured", "measure_fresh", "measure_here", "run_rounds"]
+__all__ = ["Contender", "Measured", "measure_here", "run_round"]
 
-_ROOT = Path(__file__).resolve().parent.parent
-_TIMEOUT = 300.0
 _QUIET_SHARE = 0.15
 """Share of the CPUs that may be busy when a contender starts: Prefect's server takes in what the one before sent."""
-_QUIET_SECONDS = 20.0
-
-
-class ContenderError(RuntimeError):
-    """A contender did not come to an end."""
+_QUIET_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +33,8 @@ class Contender:
     """How much of it."""
     needs_process: bool = False
     """Whether it cannot be measured in a process that did something else before."""
+    limit: float = 180.0
+    """Seconds that its process may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,58 +43,59 @@ class Measured:
 
     contender: Contender
     figures: dict[str, Any]
-    """Figures by name, see its `measure`."""
+    """Figures by name, see its `measure`; nothing if it did not come to an end."""
     busy_before: float
     """Share of the CPUs that were busy when it started."""
+    round_number: int = 0
+    error: str = ""
+    """Why it did not come to an end."""
 
 
-def measure_here(contender: Contender) -> dict[str, Any]:
+def measure_here(module: str, workload: str, items: int) -> dict[str, Any]:
     """Measure in this process, and return the figures."""
-    module = importlib.import_module(f"benchmarks.contenders.{contender.module}")
-    figures: dict[str, Any] = module.measure(contender.workload, contender.items)
+    contender = importlib.import_module(f"benchmarks.contenders.{module}")
+    figures: dict[str, Any] = contender.measure(workload, items)
     return figures
 
 
-def measure_fresh(contender: Contender) -> dict[str, Any]:
-    """Measure in a fresh process, and return the figures.
-
-    Raises:
-        ContenderError: If it fails, or takes longer than five minutes.
-    """
-    command = [sys.executable, "-m", "benchmarks", "contender"]
-    command += [contender.module, contender.workload, str(contender.items)]
-    try:
-        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
-    except subprocess.TimeoutExpired:
-        raise ContenderError(f"{contender.label} took longer than {_TIMEOUT:g} s.") from None
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        raise ContenderError(f"{contender.label} ended with status {done.returncode}: {done.stderr.strip()[-2000:]}")
-    figures: dict[str, Any] = json.loads(lines[-1])
-    return figures
-
-
-def run_rounds(
-    contenders: Sequence[Contender], repeats: int, *, in_one_process: bool, tell: Callable[[str], None]
+def run_round(
+    contenders: Sequence[Contender],
+    before: Sequence[Measured],
+    number: int,
+    *,
+    in_one_process: bool,
+    tell: Callable[[str], None],
 ) -> list[Measured]:
-    """Measure each contender once in each round; every other round goes backwards, so that a drift evens out.
+    """Measure each contender once; every other round goes backwards, so that a drift evens out.
+
+    One that did not come to an end is told, and is not tried again unless it did so in another round.
 
     Args:
         contenders: In the order of the first round.
-        repeats: How many rounds.
+        before: What the earlier rounds measured.
+        number: Of the round, from 0.
         in_one_process: Whether those that can be are measured in this process, with no wait for a quiet machine.
         tell: Called with a line before each measurement.
 
     Returns:
-        What was measured, round by round.
+        What was measured.
     """
+    succeeded = {one.contender for one in before if not one.error}
+    hopeless = {one.contender for one in before if one.error} - succeeded
+    order: Iterable[Contender] = contenders if number % 2 == 0 else reversed(contenders)
     measured: list[Measured] = []
-    for number in range(repeats):
-        order: Iterable[Contender] = contenders if number % 2 == 0 else reversed(contenders)
-        for contender in order:
-            tell(f"round {number + 1} of {repeats}: {contender.label}, {contender.items:,} x {contender.workload}")
-            busy = wait_until_quiet(_QUIET_SHARE, 0.01 if in_one_process else _QUIET_SECONDS)
-            is_here = in_one_process and not contender.needs_process
-            figures = measure_here(contender) if is_here else measure_fresh(contender)
-            measured.append(Measured(contender, figures, busy))
+    for contender in order:
+        if contender in hopeless:
+            continue
+        tell(f"round {number + 1}: {contender.label}, {contender.items:,} x {contender.workload}")
+        busy = wait_until_quiet(_QUIET_SHARE, 0.01 if in_one_process else _QUIET_SECONDS)
+        what = (contender.module, contender.workload, contender.items)
+        is_here = in_one_process and not contender.needs_process
+        try:
+            figures = measure_here(*what) if is_here else run_contender(*what, contender.limit)
+        except Exception as error:
+            tell(f"    did not come to an end: {reason(error)}")
+            measured.append(Measured(contender, {}, busy, number, reason(error)))
+        else:
+            measured.append(Measured(contender, figures, busy, number))
     return measured

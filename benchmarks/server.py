@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import ContenderError
+from benchmarks.fresh_process import ContenderError
 from nbfutures.runtime import server_state
 
 if TYPE_CHECKING:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.stopwatch import Stopwatch
-from benchmarks.workloads import WORKERS, nap_figures, workload_named
+from benchmarks.contenders.driver import Pool, drive
+from benchmarks.workloads import WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["measure"]
 
 
 def measure(workload: str, items: int) -> dict[str, Any]:
-    """Run the items."""
-    fn = workload_named(workload)
-    # next() on the iterator of a range is atomic.
-    indices = iter(range(items))
-    values: list[Any] = [None] * items
+    """Run the items, see `drive`."""
+    return drive(_opened, workload, items)
 
-    def work() -> None:
-        for index in indices:
-            values[index] = fn(index)
 
-    threads = [threading.Thread(target=work) for _ in range(WORKERS)]
-    with Stopwatch() as watch:
+@contextmanager
+def _opened() -> Iterator[Pool]:
+    def run(fn: Callable[[Any], Any], count: int) -> list[Any]:
+        # next() on the iterator of a range is atomic.
+        indices = iter(range(count))
+        values: list[Any] = [None] * count
+
+        def work() -> None:
+            for index in indices:
+                values[index] = fn(index)
+
+        threads = [threading.Thread(target=work) for _ in range(WORKERS)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    return {**watch.figures, **nap_figures(workload, values)}
+        return values
+
+    yield Pool(run)

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import nbfutures as nbf
+from benchmarks.contenders.nbfutures_jobs import join
 from benchmarks.contenders.warm import warm_session
 from benchmarks.workloads import WORKERS, noop
 
@@ -31,6 +32,5 @@ def measure(workload: str, items: int) -> dict[str, Any]:
         job = submit.map(noop, given)
         seconds.append(time.perf_counter() - called)
         job.wait()
-        if job._run.thread is not None:
-            job._run.thread.join()
+        join(job)
     return {"seconds": seconds}

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from joblib import Parallel, delayed
 
-from benchmarks.stopwatch import Stopwatch
-from benchmarks.workloads import WORKERS, nap_figures, workload_named
+from benchmarks.contenders.driver import Pool, drive
+from benchmarks.workloads import WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["measure"]
 
 
 def measure(workload: str, items: int) -> dict[str, Any]:
-    """Run the items; once before, a few of them."""
-    fn = delayed(workload_named(workload))
+    """Run the items, see `drive`."""
+    return drive(_opened, workload, items)
 
-    def run(count: int) -> list[Any]:
-        return list(Parallel(n_jobs=WORKERS, prefer="threads")(fn(x) for x in range(count)))
 
-    run(100)
-    with Stopwatch() as watch:
-        values = run(items)
-    assert len(values) == items
-    return {**watch.figures, **nap_figures(workload, values)}
+@contextmanager
+def _opened() -> Iterator[Pool]:
+    def run(fn: Callable[[Any], Any], count: int) -> list[Any]:
+        call = delayed(fn)
+        return list(Parallel(n_jobs=WORKERS, prefer="threads")(call(x) for x in range(count)))
+
+    yield Pool(run)

@@ -9,6 +9,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # ships no types
 
 import nbfutures as nbf
+from benchmarks.contenders.nbfutures_jobs import join
 from benchmarks.contenders.warm import warm_session
 from benchmarks.workloads import WORKERS, noop
 
@@ -39,8 +40,7 @@ def measure(workload: str, items: int) -> dict[str, Any]:
 def _settle(submit: nbf.Submitter, items: int) -> nbf.Job:
     job = submit.map(noop, range(items))
     job.wait()
-    if job._run.thread is not None:
-        job._run.thread.join()
+    join(job)
     return job
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.stopwatch import Stopwatch
-from benchmarks.workloads import WORKERS, nap_figures, workload_named
+from benchmarks.contenders.driver import Pool, drive
+from benchmarks.workloads import WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["measure"]
 
 
 def measure(workload: str, items: int) -> dict[str, Any]:
-    """Run the items; once before, a few of them."""
-    fn = workload_named(workload)
+    """Run the items, see `drive`."""
+    return drive(_opened, workload, items)
 
-    def run(count: int) -> list[Any]:
+
+@contextmanager
+def _opened() -> Iterator[Pool]:
+    def run(fn: Callable[[Any], Any], count: int) -> list[Any]:
         with ThreadPoolExecutor(WORKERS) as pool:
             futures = [pool.submit(fn, x) for x in range(count)]
             return [future.result() for future in as_completed(futures)]
 
-    run(100)
-    with Stopwatch() as watch:
-        values = run(items)
-    assert len(values) == items
-    return {**watch.figures, **nap_figures(workload, values)}
+    yield Pool(run)

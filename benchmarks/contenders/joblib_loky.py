@@ -1,0 +1,34 @@
+"""joblib with processes: `Parallel(n_jobs=2)`, loky, its batches "auto"; joblib keeps the processes between calls."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
+
+from benchmarks.contenders.driver import Pool, drive
+from benchmarks.workloads import WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["measure"]
+
+
+def measure(workload: str, items: int) -> dict[str, Any]:
+    """Run the items, see `drive`."""
+    return drive(_opened, workload, items)
+
+
+@contextmanager
+def _opened() -> Iterator[Pool]:
+    def run(fn: Callable[[Any], Any], count: int) -> list[Any]:
+        call = delayed(fn)
+        return list(Parallel(n_jobs=WORKERS)(call(x) for x in range(count)))
+
+    try:
+        yield Pool(run)
+    finally:
+        get_reusable_executor().shutdown(wait=True)
