@@ -107,6 +107,7 @@ def run_launch(job: str) -> State[Any]:
             fail_fast=options.fail_fast,
             stopped=run.stopped,
             queued=run.queued,
+            cpu_clock=run.cpu_clock,
         )
         if options.runner == "processes":
             from nbfutures.runtime.processes.window import ProcessWindow

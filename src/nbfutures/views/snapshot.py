@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from nbfutures.model.events import JobPhase
 from nbfutures.views.clean import MESSAGE_LIMIT, one_line, plain
+from nbfutures.views.dry_run import dry_run_lines
 from nbfutures.views.words import count_words, duration_words, left_words, number_words, rate_words
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class JobDescription(TypedDict):
     speed_up: float | None
     workers: int
     note: str
+    report: list[str]
+    """Lines on what a dry run tells; empty for any other job."""
     words: JobWords
 
 
@@ -115,6 +118,7 @@ def describe(snapshot: JobSnapshot) -> JobDescription:
         "speed_up": speed_up,
         "workers": snapshot.workers,
         "note": plain(one_line(snapshot.note[: 4 * MESSAGE_LIMIT]), MESSAGE_LIMIT),
+        "report": dry_run_lines(snapshot.dry_run) if snapshot.dry_run is not None else [],
         "words": {
             "counts": "" if snapshot.is_flow and not counts.total else _count_words(counts),
             "left": left_words(left) if left is not None and is_running else "",
