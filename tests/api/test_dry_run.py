@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from prefect import task
+from tests.support import holds_for
 
 import nbfutures as nbf
 from nbfutures.errors import InvalidOptionError, NbfuturesError
@@ -61,6 +62,7 @@ def test_items_run_one_after_the_other_whatever_the_options_say(gate):
     gate.wait_for(1)
     with pytest.raises(NbfuturesError, match=r"job.wait\(\)"):
         _ = job.dry_run
+    assert holds_for(lambda: gate.inside == 1, 0.3)
     gate.open()
     report = ended(job)
     assert gate.most == 1
