@@ -225,17 +225,17 @@ class DryRunReport:
         share, seconds = self.cpu_share, self.seconds or 0.0
         if share is None:
             return "how much the items compute is not known"
-        if share < _COMPUTES:
-            return "the items mostly wait"
-        if self.obstacle:
-            return "not all can be sent to processes"
-        if self.plan.cpus == 1:
-            return "there is one CPU only"
-        if seconds < _WORTH_SENDING:
-            return "each is too short to be worth sending to a process"
-        if self._in_processes < self._in_threads:
-            return None
-        return "processes are not faster, with their start and what is sent to them"
+        reasons = (
+            (share < _COMPUTES, "the items mostly wait"),
+            (bool(self.obstacle), "not all can be sent to processes"),
+            (self.plan.cpus == 1, "there is one CPU only"),
+            (seconds < _WORTH_SENDING, "each is too short to be worth sending to a process"),
+            (
+                self._in_processes >= self._in_threads,
+                "processes are not faster, with their start and what is sent to them",
+            ),
+        )
+        return next((why for holds, why in reasons if holds), None)
 
     @property
     def _in_threads(self) -> float:
