@@ -145,6 +145,7 @@ def test_a_wrong_option_is_said_at_its_field_and_keeps_the_others(notebook, opti
         "workers": "3",
         "retries": "",
         "name": "mine",
+        "dry_run": False,
         **({option: entry} if option in kept else {}),
     }
 

@@ -48,6 +48,18 @@ def test_a_generator_that_raises_is_told_in_one_line(nb):
     )
 
 
+def test_what_is_not_iterable_is_told_in_one_line(nb):
+    assert "There is nothing to map over: x=3." in nb.run("%%map x in 3\nx").usage_error
+
+
+def test_a_failed_item_points_into_the_cell(nb):
+    nb("%%map -q -o job x in [1, 0]\ny = x\n\n1 / y")
+    nb.ns["job"].wait(60)
+    [error] = [one.error for one in nb.ns["job"].outcomes() if one.error is not None]
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    assert (last.lineno, last.line) == (4, "1 / y")
+
+
 def test_a_dry_run_of_a_cell_runs_three_items_and_says_what_to_expect(nb):
     nb("ran = []")
     nb("%%map --dry-run -b -o job x in range(1_001)\nran.append(x)\nx")
@@ -65,18 +77,6 @@ def test_a_cell_that_uses_what_cannot_be_pickled_is_told_which_variable(nb):
 
 def test_a_dry_run_of_a_flow_is_refused_in_one_line(nb):
     assert "There is no dry run of a flow" in nb.run("%%flow --dry-run\n1").usage_error
-
-
-def test_what_is_not_iterable_is_told_in_one_line(nb):
-    assert "There is nothing to map over: x=3." in nb.run("%%map x in 3\nx").usage_error
-
-
-def test_a_failed_item_points_into_the_cell(nb):
-    nb("%%map -q -o job x in [1, 0]\ny = x\n\n1 / y")
-    nb.ns["job"].wait(60)
-    [error] = [one.error for one in nb.ns["job"].outcomes() if one.error is not None]
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    assert (last.lineno, last.line) == (4, "1 / y")
 
 
 def test_submit_of_a_cell_awaits(nb):
