@@ -64,6 +64,9 @@ class ClusterUnreachableError(NbfuturesError, ConnectionError):
 class PicklingError(NbfuturesError, TypeError):
     """A function, an argument or a value cannot be sent to or from another process."""
 
+    problem = ""
+    """What cannot be sent and why, without the advice; empty where the message does not name it."""
+
 
 class WorkerDiedError(NbfuturesError, RuntimeError):
     """The process or the cluster's worker that ran the item ended under it."""

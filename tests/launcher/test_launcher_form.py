@@ -145,6 +145,7 @@ def test_a_wrong_option_is_said_at_its_field_and_keeps_the_others(notebook, opti
         "workers": "3",
         "retries": "",
         "name": "mine",
+        "dry_run": False,
         **({option: entry} if option in kept else {}),
     }
 
@@ -252,6 +253,15 @@ def test_a_flow_is_run(jobs, notebook):
     assert submit(fill(form, n="3", name="doubles")) == [0, 2, 4]
     assert form.job.name == "doubles"
     assert form.line.code == "job = nbf.options(name='doubles').run(all_of, 3)"
+
+
+def test_a_dry_run_is_a_tick(jobs, notebook):
+    form = notebook.run("def f(n: int): return n").form("f")
+    assert "dry_run" not in form.line.code
+    fill(form, n="7", dry_run=True)
+    assert form.line.code == "job = nbf.options(dry_run=True).submit(f, 7)"
+    assert submit(form) == 7
+    assert form.job.dry_run.total == 1
 
 
 def test_options_are_those_of_the_job_and_the_line(jobs, notebook):

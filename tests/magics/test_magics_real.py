@@ -60,6 +60,25 @@ def test_a_failed_item_points_into_the_cell(nb):
     assert (last.lineno, last.line) == (4, "1 / y")
 
 
+def test_a_dry_run_of_a_cell_runs_three_items_and_says_what_to_expect(nb):
+    nb("ran = []")
+    nb("%%map --dry-run -b -o job x in range(1_001)\nran.append(x)\nx")
+    assert nb.ns["ran"] == [0, 500, 1_000]
+    assert "Only 3 of 1,001 items ran" in repr(nb.ns["job"])
+    nb("other = %map --dry-run square(range(50))")
+    assert nb.ns["other"].result(60) == [0, 24 * 24, 49 * 49]
+
+
+def test_a_cell_that_uses_what_cannot_be_pickled_is_told_which_variable(nb):
+    nb("import threading; lock = threading.Lock()")
+    nb("%%map --dry-run -b -q -o job x in range(10)\nlock.locked()")
+    assert "variable 'lock'" in nb.ns["job"].dry_run.obstacle
+
+
+def test_a_dry_run_of_a_flow_is_refused_in_one_line(nb):
+    assert "There is no dry run of a flow" in nb.run("%%flow --dry-run\n1").usage_error
+
+
 def test_submit_of_a_cell_awaits(nb):
     nb("%%submit -q -o job\nimport asyncio\nawait asyncio.sleep(0)\nsquare(3)")
     assert nb.ns["job"].result(60) == 9

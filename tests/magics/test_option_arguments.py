@@ -26,6 +26,7 @@ def parse(line, **namespace):
         ("--batch auto f(x)", "f(x)", {"batch": "auto"}),
         ("--batch n f(x)", "f(x)", {"batch": 3}),
         ("--fail-fast -b -q f(x)", "f(x)", {"fail_fast": True, "block": True, "quiet": True}),
+        ("--dry-run f(x)", "f(x)", {"dry_run": True}),
         ("--fail-fast=False f(x)", "f(x)", {"fail_fast": False}),
         ("--in-flight 50 --retry-delay .5 --rate 10 f(x)", "f(x)", {"in_flight": 50, "retry_delay": 0.5, "rate": 10}),
         ("--tag a --tag b:c f(x)", "f(x)", {"tags": ("a", "b:c")}),

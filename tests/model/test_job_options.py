@@ -41,6 +41,7 @@ def test_a_value_that_an_option_cannot_take_is_named_with_the_option(option, val
         {"batch": "auto"},
         {"tags": ("a", "b")},
         {"name": "x"},
+        {"dry_run": True},
         *({"runner": name} for name in RUNNERS),
     ],
 )

@@ -44,7 +44,7 @@ def options(**changes: Any) -> Submitter:
 
     Args:
         **changes: `name`, `runner`, `workers`, `retries`, `retry_delay`, `timeout`, `batch`, `rate`, `in_flight`,
-            `fail_fast`, `tags`, `wait_for`; see `nbfutures.model.options.JobOptions`.
+            `fail_fast`, `tags`, `wait_for`, `dry_run`; see `nbfutures.model.options.JobOptions`.
 
     Raises:
         InvalidOptionError: If an option is not known or has a value that it cannot take.

@@ -18,6 +18,7 @@ from nbfutures.views.report import JobReport
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
 
+    from nbfutures.model.dry_run import DryRunReport
     from nbfutures.model.job_snapshot import Counts, JobSnapshot
     from nbfutures.runtime.futures import ItemFuture, JobFuture
     from nbfutures.runtime.job_run import JobRun
@@ -90,6 +91,18 @@ class Job:
     def is_done(self) -> bool:
         """Whether every item has ended."""
         return self._run.state.is_done
+
+    @property
+    def dry_run(self) -> DryRunReport | None:
+        """What a dry run tells of the whole job, for `nbf.options(dry_run=True)`; `None` for any other job.
+
+        Its `runner`, `expected` seconds, `seconds`, `cpu_share`, `obstacle` and `text` say which runner fits, how long
+        all items would take, and why. Never blocks.
+
+        Raises:
+            NbfuturesError: If the dry run goes on.
+        """
+        return self._run.dry_run()
 
     def __len__(self) -> int:
         """Return the number of items known so far."""

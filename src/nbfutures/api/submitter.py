@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.api.job import Job
 from nbfutures.model.options import JobOptions
+from nbfutures.runtime.dry_run import DryRun
 from nbfutures.runtime.job_run import JobRun
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.watched_work import FlowWork, TrackedWork
-from nbfutures.runtime.work import map_work, name_of, submit_work
+from nbfutures.runtime.work import CallWork, map_work, name_of, submit_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,7 +52,7 @@ class Submitter:
     def run(self, flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """As `nbfutures.run`, with these options."""
         work = FlowWork(flow, args, kwargs)
-        work.check_options(self._changes)
+        work.check_options([name for name, value in self._changes.items() if name != "dry_run" or value])
         return self._start(work, flow)
 
     def track(self, futures: Any, /) -> Job:
@@ -66,7 +67,11 @@ class Submitter:
         session = get_session()
         options = session.defaults.replace(**self._changes)
         name = options.name or (what if isinstance(what, str) else name_of(what).strip("<>"))
-        run = JobRun(work, options, session, name)
+        run: JobRun
+        if options.dry_run and isinstance(work, CallWork):
+            run = DryRun(work, options, session, name)
+        else:
+            run = JobRun(work, options, session, name)
         job = Job(run, single=single)
         run.owner = job
         run.start()

@@ -27,13 +27,14 @@ def option_rows(target: Target, namespace: dict[str, Any]) -> dict[str, Row]:
     workers = Field(name="workers", kind=Kind.INTEGER, default=None)
     retries = Field(name="retries", kind=Kind.INTEGER, default=None)
     name = Field(name="name", kind=Kind.TEXT, default="")
+    dry_run = Field(name="dry_run", kind=Kind.BOOLEAN, default=now.dry_run)
     placeholders = {
         "workers": str(now.workers or api.default_workers()),
         "retries": str(own or 0) if now.retries is None else str(now.retries),
         "name": now.name or target.name,
     }
     # A flow decides by itself how its tasks run.
-    fields = [name] if target.is_flow else [runner, workers, retries, name]
+    fields = [name] if target.is_flow else [runner, workers, retries, name, dry_run]
     return {
         field.name: Row(
             field,

@@ -64,6 +64,7 @@ JOB_OPTIONS = (
     Option(field="in_flight", metavar="N", help="items submitted and not yet settled, at most"),
     Option(field="tags", long="--tag", metavar="TEXT", is_text=True, is_repeatable=True, help="a tag; can be repeated"),
     Option(field="fail_fast", help="the first failure cancels what has not started"),
+    Option(field="dry_run", help="run three items only; say how long all would take, and which runner fits"),
     Option(field="block", short="-b", help="wait in this cell until the job has ended"),
     Option(field="quiet", short="-q", help="do not show the job; a ; at the end does the same"),
 )

@@ -81,6 +81,7 @@ class FuturesMagics(Magics):
             squares = %map -w 4 square(range(100))
             %map --retries 2 --timeout 5 fetch(urls, verify=False)
             %map -o pages -n "all pages" fetch(urls)
+            %map --dry-run fetch(urls)
 
         Options, before the call or after it:
             {options}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nbfutures.model.events import JobPhase
+
+if TYPE_CHECKING:
+    from nbfutures.model.dry_run import DryRunReport
 
 __all__ = ["Counts", "JobSnapshot"]
 
@@ -60,6 +64,8 @@ class JobSnapshot:
 
     is_open_ended: bool = False
     """Whether more items may come."""
+    dry_run: DryRunReport | None = None
+    """What a dry run tells of the whole job; `None` before its end, and for any other job."""
 
     @property
     def is_done(self) -> bool:

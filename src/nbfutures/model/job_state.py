@@ -16,6 +16,8 @@ from nbfutures.model.pace import Pace, Totals
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from nbfutures.model.dry_run import DryRunReport
+
 __all__ = ["JobState"]
 
 _logger = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ class JobState:
         self.created: float = self.clock.now()
         self.ended: float | None = None
         self._idle = 0.0
+        self.dry_run: DryRunReport | None = None
+        """What a dry run tells of the whole job, from its end on."""
         self.changed = threading.Condition()
         """Held while the state changes, and notified afterwards."""
         self._outcomes: list[Outcome | None] = [None] * total
@@ -136,7 +140,7 @@ class JobState:
                 opened.append(index)
             if opened:
                 self._wake_up()
-                self._crashed = None
+                self._crashed = self.dry_run = None
                 self._note = ""
                 self._phase = JobPhase.RUNNING
                 self._pace.restart(self.clock.now(), self._settled())
@@ -324,6 +328,7 @@ class JobState:
                 crashed=self._crashed is not None,
                 is_flow=self.is_flow,
                 is_open_ended=self._open_ended,
+                dry_run=self.dry_run if self.is_done else None,
             )
 
     # --- with the lock held ------------------------------------------------------------------------------------

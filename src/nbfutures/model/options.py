@@ -51,6 +51,8 @@ class JobOptions:
     """Tags of the flow run and its task runs in Prefect."""
     wait_for: tuple[Any, ...] = ()
     """Futures or jobs that have to complete before the first item starts."""
+    dry_run: bool = False
+    """Whether to run three of the items only, and say how long all would take and which runner fits."""
 
     def __post_init__(self) -> None:
         if self.runner not in RUNNERS:

@@ -80,12 +80,13 @@ class AsyncLane(Lane):
         now = work.state.clock.now
         sink = capture.OutputSink()
         self.running[index] = now()
+        cpu_started = work.cpu_clock()
         with capture.into(sink):
             try:
                 value = await self._call_async(index)
             except BaseException as error:
                 started = self.running.pop(index)
-                self._note_failure(index, error, started, ended=now(), used=None, sink=sink)
+                self._note_failure(index, error, started, ended=now(), used=self._used(cpu_started), sink=sink)
             else:
                 started = self.running.pop(index)
                 self.records.append(
@@ -96,6 +97,7 @@ class AsyncLane(Lane):
                         queued=work.queued,
                         started=started,
                         ended=now(),
+                        cpu_seconds=self._used(cpu_started),
                         worker=self.worker,
                         attempts=work.tries(index) + 1,
                         output=sink.take(),
@@ -106,6 +108,10 @@ class AsyncLane(Lane):
         ended = now()
         if ended - started > NOTABLE_SECONDS:
             self._wake(ended)
+
+    def _used(self, cpu_started: float) -> float | None:
+        """Return the CPU seconds of an item; with others in the same thread, nobody knows whose they are."""
+        return self.work.cpu_clock() - cpu_started if self.slots == 1 else None
 
     async def _call_async(self, index: int) -> Any:
         work = self.work

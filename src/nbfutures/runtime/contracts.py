@@ -72,6 +72,11 @@ class Run(Protocol):
     thread: threading.Thread | None
 
     @property
+    def cpu_clock(self) -> Callable[[], float]:
+        """What tells the CPU seconds of the calling thread."""
+        ...
+
+    @property
     def is_halted(self) -> bool:
         """Whether nothing new may start."""
         ...

@@ -108,6 +108,7 @@ def run_launch(job: str) -> State[Any]:
             fail_fast=options.fail_fast,
             stopped=run.stopped,
             queued=run.queued,
+            cpu_clock=run.cpu_clock,
         )
         if is_remote:
             from nbfutures.runtime.remote.window import RemoteWindow

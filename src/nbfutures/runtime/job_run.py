@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
 import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from nbfutures.runtime.runners import check_installed, default_workers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from nbfutures.model.dry_run import DryRunReport
     from nbfutures.model.item import Item
     from nbfutures.model.options import JobOptions
     from nbfutures.runtime.contracts import Work
@@ -199,6 +201,10 @@ class JobRun:
             values.append(told.value)
         return values[0] if single else values
 
+    def dry_run(self) -> DryRunReport | None:
+        """Return what a dry run tells of the whole job; `None`: this runs all of it."""
+        return None
+
     @property
     def url(self) -> str | None:
         """Address of the flow run in Prefect's UI; `None` before Prefect knows of it."""
@@ -245,6 +251,11 @@ class JobRun:
             self.state.set_note("")
 
     # --- for the rest of the layer -----------------------------------------------------------------------------------
+
+    @property
+    def cpu_clock(self) -> Callable[[], float]:
+        """What tells the CPU seconds of the calling thread."""
+        return time.thread_time
 
     @property
     def is_halted(self) -> bool:

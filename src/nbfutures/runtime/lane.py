@@ -58,6 +58,8 @@ class LaneWork:
     fail_fast: bool = False
     queued: float = 0.0
     """When the items were submitted."""
+    cpu_clock: Callable[[], float] = time.thread_time
+    """Tells the CPU seconds of the calling thread."""
     stopped: threading.Event = field(default_factory=threading.Event)
     """Set while the job is being cancelled: nothing is tried again then."""
     _tries: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -145,7 +147,7 @@ class Lane:
     # Written out in one loop, with local names: what stands here is paid for every item.
     def _work_through(self) -> None:
         work = self.work
-        calls, pull, now, cpu = work.work, work.queue.pull, work.state.clock.now, time.thread_time
+        calls, pull, now, cpu = work.work, work.queue.pull, work.state.clock.now, work.cpu_clock
         round_of, tries, record, running = work.state.round_of, work.tries, self.records.append, self.running
         completed, make = OutcomeKind.COMPLETED, Outcome._make
         worker, run_id, queued = self.worker, self._task_run_id, work.queued

@@ -10,6 +10,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbfutures.errors import MapArgumentsError
+from nbfutures.model.dry_run import spread
 from nbfutures.model.item import Item
 from nbfutures.model.options import JobOptions
 
@@ -41,6 +42,10 @@ class CallTable:
         self.columns = dict(columns)
         self.statics = dict(statics)
         self.length = length
+        self.positions: Sequence[int] = range(length)
+        """Where each call stands among all that there were before a sample was taken."""
+        self.full_length = length
+        """How many that were."""
         self._annotations: dict[str, Any] = {}
         self.has_futures = any(map(_column_has_futures, self.columns.values())) or bool(
             find_futures(list(self.statics.values()))
@@ -71,6 +76,21 @@ class CallTable:
         """Whether some argument is annotated, so that Prefect has to resolve it."""
         columns = (*self.columns.values(), list(self.statics.values()))
         return bool(self._annotations) or any(map(_column_has_annotations, columns))
+
+    def sample(self, most: int) -> CallTable:
+        """Return a table of some of the calls, evenly spread: the first and the last among them.
+
+        Args:
+            most: How many to keep, at least 2.
+        """
+        if self.length <= most:
+            return self
+        positions = spread(self.length, most)
+        columns = {name: [column[position] for position in positions] for name, column in self.columns.items()}
+        made = CallTable(self.fn, columns, self.statics, len(positions))
+        made.annotate(self._annotations)
+        made.positions, made.full_length = positions, self.length
+        return made
 
     def caller(self, fn: Callable[..., Any]) -> Callable[[int], Any]:
         """Return a function that makes the call at an index; for arguments that hold no future.

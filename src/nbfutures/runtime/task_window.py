@@ -126,7 +126,7 @@ class TaskWindow:
 
     def _observed(self, task: Task[Any, Any], index: int, seen: Observed) -> Task[Any, Any]:  # noqa: ARG002 - for others
         """Return a copy of the task that notes in `seen` when and where its function runs."""
-        return observe(task, seen, self._run.state.clock.now)
+        return observe(task, seen, self._run.state.clock.now, self._run.cpu_clock)
 
     def _ending(self, outcome: Outcome, seen: Observed) -> Outcome | None:  # noqa: ARG002 - for others
         """Return the outcome to be told, or `None` if the item is tried again."""
@@ -170,13 +170,16 @@ def with_job_options(task: Task[Any, Any], options: JobOptions) -> Task[Any, Any
     return task.with_options(**changes) if changes else task  # type: ignore[arg-type]
 
 
-def observe(task: Task[Any, Any], seen: Observed, now: Callable[[], float]) -> Task[Any, Any]:
+def observe(
+    task: Task[Any, Any], seen: Observed, now: Callable[[], float], cpu_clock: Callable[[], float] = time.thread_time
+) -> Task[Any, Any]:
     """Return a copy of a task that notes in `seen` when and where its function runs.
 
     Args:
         task: Any task; one whose function is a generator is returned as it is.
         seen: Filled in by the thread that runs the function.
         now: Tells the time in seconds since the epoch.
+        cpu_clock: Tells the CPU seconds of the calling thread.
     """
     fn = task.fn
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
@@ -190,10 +193,10 @@ def observe(task: Task[Any, Any], seen: Observed, now: Callable[[], float]) -> T
         seen.ended = None
         seen.error = seen.traceback = None
         seen.started = now()
-        return time.thread_time()
+        return cpu_clock()
 
     def end(cpu_started: float, error: BaseException | None) -> None:
-        seen.cpu_seconds = time.thread_time() - cpu_started
+        seen.cpu_seconds = cpu_clock() - cpu_started
         seen.ended = now()
         seen.output = sink.take()
         seen.error = error

@@ -83,6 +83,11 @@ class FlowWork(_WatchedWork):
 
     def check_options(self, given: Iterable[str]) -> None:
         """Raise `InvalidOptionError` for options that say how items run: a flow's items are up to the flow."""
+        if "dry_run" in given:
+            raise InvalidOptionError(
+                "There is no dry run of a flow: which tasks it runs is known only when it runs. Try one of its tasks: "
+                "nbf.options(dry_run=True).map(task, ...), or run the flow on little data."
+            )
         taken = {"name", "tags", "wait_for", *(("workers", "runner") if self._is_function else ())}
         refused = [name for name in given if name not in taken]
         if refused:

@@ -38,6 +38,7 @@ class CallWork:
         self._pick: Callable[[Sequence[int]], tuple[bool, list[Any]]] = _unready
         self._is_resolved = False
         """Whether no argument is a future, or annotated."""
+        self._sample: int | None = None
         if table is not None:
             self._prepare(table)
 
@@ -172,7 +173,15 @@ class CallWork:
         self.target = fn
         self._prepare(table)
 
+    def keep_sample(self, most: int) -> None:
+        """Keep only so many calls, evenly spread, now or once their number is known."""
+        self._sample = most
+        if self.table is not None:
+            self._prepare(self.table)
+
     def _prepare(self, table: CallTable) -> None:
+        if self._sample is not None:
+            table = table.sample(self._sample)
         self.table = table
         fn = function_of(self.target)
         self._pick = table.picker(fn)

@@ -70,6 +70,7 @@ def job_html(
     parts = [_heading(job), _bar(job), _counts(job), _pace(job)]
     if job["note"]:
         parts.append(_line(_safe(job["note"], MESSAGE_LIMIT)))
+    parts += [_line(_safe(line, MESSAGE_LIMIT)) for line in job["report"]]
     if groups:
         parts.append(_failures(groups, more))
     if results:

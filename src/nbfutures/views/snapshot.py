@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from nbfutures.model.events import JobPhase
 from nbfutures.views.clean import MESSAGE_LIMIT, one_line, plain
+from nbfutures.views.dry_run import dry_run_lines
 from nbfutures.views.words import count_words, duration_words, left_words, number_words, rate_words
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class JobDescription(TypedDict):
     note: str
     links: list[list[str]]
     """Pages about the job: what they are called, and their addresses."""
+    report: list[str]
+    """Lines on what a dry run tells; empty for any other job."""
     words: JobWords
 
 
@@ -119,6 +122,7 @@ def describe(snapshot: JobSnapshot) -> JobDescription:
         "workers": snapshot.workers,
         "note": plain(one_line(snapshot.note[: 4 * MESSAGE_LIMIT]), MESSAGE_LIMIT),
         "links": [[plain(name, _TITLE_LIMIT), url] for name, url in snapshot.links if url.startswith(_WEB)],
+        "report": dry_run_lines(snapshot.dry_run) if snapshot.dry_run is not None else [],
         "words": {
             "counts": "" if snapshot.is_flow and not counts.total else _count_words(counts),
             "left": left_words(left) if left is not None and is_running else "",

@@ -21,7 +21,7 @@ _MESSAGE = 160
 
 
 def job_text(snapshot: JobSnapshot, groups: Sequence[FailureGroup] = (), more: int = 0) -> str:
-    """Return a job as text: one line, a second one if there is a note, and its failures once it is done.
+    """Return a job as text: one line, a second one for a note, what a dry run tells, and failures once it is done.
 
     Args:
         snapshot: The job.
@@ -32,6 +32,7 @@ def job_text(snapshot: JobSnapshot, groups: Sequence[FailureGroup] = (), more: i
     lines = [f"{job['title']}: {_done(job) if job['is_done'] else _going_on(job)}"]
     if job["note"]:
         lines.append(f"  {job['note']}")
+    lines += [f"  {line}" for line in job["report"]]
     if job["is_done"]:
         lines += _failures(groups, more)
     return "\n".join(lines)

@@ -14,6 +14,7 @@ import tblib.pickling_support
 
 from nbfutures.errors import PicklingError
 from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.remote.weighing import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ __all__ = [
     "unpack_outcomes",
     "unpicklable_argument",
     "unreadable_value",
+    "unsendable_function",
     "unsendable_item",
     "unsendable_value",
     "words",
@@ -62,20 +64,33 @@ def pack_function(fn: Callable[..., Any], statics: Mapping[str, Any], name: str)
     try:
         return pack((fn, dict(statics)))
     except Exception as error:
-        for argument, value in statics.items():
-            if not _can_be_packed(value):
-                raise _unsendable(f"the argument {argument!r} of {name}", error, _GIVE) from None
-        guilty = _guilty_variable(fn, name, set())
-        what = f"the variable {guilty[0]!r} that {guilty[1]} uses" if guilty else name
-        advice = "Make it inside the function, or give it as an argument that can be pickled"
-        raise _unsendable(what, error, advice) from None
+        raise unsendable_function(fn, statics, name, error) from None
+
+
+def unsendable_function(
+    fn: Callable[..., Any], statics: Mapping[str, Any], name: str, error: Exception
+) -> PicklingError:
+    """Return the error of a function that cannot be sent, naming the variable or the argument that is to blame.
+
+    Args:
+        fn: The function.
+        statics: Parameter name to argument, of those that all its calls have in common.
+        name: What people call the function.
+        error: Why not.
+    """
+    for argument, value in statics.items():
+        if not _can_be_packed(value):
+            return _unsendable(f"the argument {argument!r} of {name}", error, _GIVE)
+    guilty = _guilty_variable(fn, name, set())
+    what = f"the variable {guilty[0]!r} that {guilty[1]} uses" if guilty else name
+    return _unsendable(what, error, "Make it inside the function, or give it as an argument that can be pickled")
 
 
 def unpicklable_argument(index: int, arguments: Mapping[str, Any]) -> PicklingError | None:
     """Return an error that names the argument of an item that cannot be sent, or `None` if all can."""
     for name, value in arguments.items():
         try:
-            pack(value)
+            weigh(value)
         except Exception as error:
             return _unsendable(f"the argument {name!r} of item {index}", error, _GIVE)
     return None
@@ -84,7 +99,7 @@ def unpicklable_argument(index: int, arguments: Mapping[str, Any]) -> PicklingEr
 def unsendable_item(item: Item, error: Exception) -> PicklingError:
     """Return the error of an item that cannot be sent, naming its argument where one is to blame."""
     found = unpicklable_argument(item.index, item.arguments)
-    return found or PicklingError(f"Cannot send item {item.index} to another process: {words(error)}.")
+    return found or _told(f"Cannot send item {item.index} to another process: {words(error)}", "")
 
 
 def pack_outcomes(outcomes: list[Outcome]) -> bytes:
@@ -127,10 +142,8 @@ def unsendable_value(index: int, kind: str, error: BaseException) -> PicklingErr
         kind: The value's type, or nothing.
         error: Why not.
     """
-    return PicklingError(
-        f"Item {index} ran, but its value{kind and f' ({kind})'} cannot be sent back from its process: "
-        f"{words(error)}. Return what can be pickled, or use runner='threads'."
-    )
+    problem = f"Item {index} ran, but its value{kind and f' ({kind})'} cannot be sent back from its process"
+    return _told(f"{problem}: {words(error)}", " Return what can be pickled, or use runner='threads'.")
 
 
 def unreadable_value(index: int, error: BaseException) -> PicklingError:
@@ -150,15 +163,21 @@ _GIVE = "Give what it takes to make it there instead (a path, not an open file)"
 
 
 def _unsendable(what: str, error: BaseException, advice: str) -> PicklingError:
-    return PicklingError(
-        f"Cannot send {what} to another process: {words(error)}. {advice}, or use runner='threads'. "
-        f"Then run job.retry() or a new job."
+    return _told(
+        f"Cannot send {what} to another process: {words(error)}",
+        f" {advice}, or use runner='threads'. Then run job.retry() or a new job.",
     )
+
+
+def _told(problem: str, advice: str) -> PicklingError:
+    made = PicklingError(f"{problem}.{advice}")
+    made.problem = problem
+    return made
 
 
 def _can_be_packed(value: Any) -> bool:
     try:
-        pack(value)
+        weigh(value)
     except Exception:
         return False
     return True

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
     from nbfutures.model.options import JobOptions
 
-__all__ = ["OneProcess", "ProcessesRunner", "close", "make", "make_for_flow"]
+__all__ = ["OneProcess", "ProcessesRunner", "close", "make", "make_for_flow", "start_seconds"]
 
 _PRELOADED = "nbfutures.runtime.processes.preload"
+_COLD_SECONDS = 5.0
+"""Until the first process is there: it imports Prefect."""
 
 
 class OneProcess(ProcessPoolTaskRunner):
@@ -157,6 +159,11 @@ class _Processes:
             self._free.remove(process)
         _end(process)
 
+    @property
+    def are_warm(self) -> bool:
+        """Whether there are some."""
+        return bool(self._free) or self._held > 0
+
     def close(self) -> None:
         """End the processes that no job uses, and the others when their jobs have ended."""
         with self._lock:
@@ -173,6 +180,11 @@ def _end(process: OneProcess) -> None:
 
 _processes = _Processes()
 atexit.register(_processes.close)
+
+
+def start_seconds() -> float:
+    """Return about how long a job that starts now waits for its first process."""
+    return 0.0 if _processes.are_warm else _COLD_SECONDS
 
 
 def close() -> None:

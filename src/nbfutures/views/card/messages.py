@@ -28,7 +28,7 @@ __all__ = [
     "timeline_message",
 ]
 
-_IN_PHRASES = frozenset({"rate", "seconds_left", "speed_up", "workers", "words"})
+_IN_PHRASES = frozenset({"note", "rate", "report", "seconds_left", "speed_up", "workers", "words"})
 _TEXT_LIMIT = 20_000
 """Characters of a traceback or of what an item printed."""
 
@@ -47,7 +47,8 @@ def job_message(key: str, snapshot: JobSnapshot, actions: Sequence[str]) -> dict
     job = describe(snapshot)
     described = {name: value for name, value in job.items() if name not in _IN_PHRASES}
     phrases = {"words": {"counts": job["words"]["counts"]}, "parts": dict(count_parts(job)), "pace": pace_phrase(job)}
-    return {**described, **phrases, "key": key, "actions": list(actions)}
+    note = "\n".join(filter(None, [job["note"], *job["report"]]))
+    return {**described, **phrases, "note": note, "key": key, "actions": list(actions)}
 
 
 def failure_rows(groups: Sequence[FailureGroup], more: int) -> dict[str, Any]:
