@@ -5,6 +5,7 @@ from IPython.core.completer import provisionalcompleter, rectify_completions
 
 from nbfutures.magics import unload_ipython_extension
 from nbfutures.magics.arguments import JOB_OPTIONS
+from nbfutures.model.options import RUNNERS
 
 LONG = [option.forms[-1] for option in JOB_OPTIONS]
 SHORT = [option.short for option in JOB_OPTIONS if option.short]
@@ -57,7 +58,7 @@ def test_a_dash_offers_every_option_and_nothing_else(complete, line, use_jedi):
         ("%%map x in xs --runner=|", [f"%%map x in xs --runner={name}" for name in RUNNERS]),
         ("%map --runner=th|", ["%map --runner=threads"]),
         ("%map --batch |", ["%map --batch auto"]),
-        ("%runner -|", ["%runner --workers", "%runner -w"]),
+        ("%runner -|", ["%runner --address", "%runner --workers", "%runner -w"]),
         ("%runner th|", ["%runner threads"]),
         ("runner th|", ["runner threads"]),
         ("submit --ra|", ["submit --rate"]),

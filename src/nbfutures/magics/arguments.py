@@ -39,6 +39,8 @@ class Option:
     """Words that stand for themselves, offered by Tab."""
     is_text: bool = False
     """Whether a value without quotes and brackets is a text, not an expression."""
+    may_be_variable: bool = False
+    """Whether a text that is the name of a variable stands for that."""
     is_repeatable: bool = False
     """Whether every use adds a value."""
 
@@ -51,10 +53,15 @@ class Option:
 
 _WORKERS = Option(field="workers", short="-w", metavar="N", help="how many items run at once")
 
+_ADDRESS = Option(
+    field="address", metavar="URL", is_text=True, may_be_variable=True, help="where the Dask or Ray cluster is"
+)
+
 JOB_OPTIONS = (
     Option(field="out", short="-o", metavar="NAME", is_text=True, help="also bind the job to NAME, at once"),
     Option(field="name", short="-n", metavar="TEXT", is_text=True, help="what the job is called"),
     Option(field="runner", short="-r", metavar="NAME", is_text=True, values=RUNNERS, help="where items run"),
+    _ADDRESS,
     _WORKERS,
     Option(field="retries", metavar="N", help="how often a failing item is tried again"),
     Option(field="retry_delay", metavar="SECONDS", help="time between two attempts"),
@@ -70,7 +77,7 @@ JOB_OPTIONS = (
 )
 """What every magic that makes a job takes."""
 
-RUNNER_OPTIONS = (_WORKERS,)
+RUNNER_OPTIONS = (_WORKERS, _ADDRESS)
 """What `%runner` takes."""
 
 
@@ -164,7 +171,8 @@ class _OptionReader:
 
     def _value(self, option: Option, form: str, text: str) -> Any:
         is_word = re.search(r"""['"()\[\]{}]""", text) is None
-        if (is_word and option.is_text) or text in option.values:
+        is_text = option.is_text and not (option.may_be_variable and text in self._namespace)
+        if (is_word and is_text) or text in option.values:
             return text
         try:
             return evaluate_text(text, self._namespace)

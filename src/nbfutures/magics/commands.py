@@ -219,12 +219,14 @@ class FuturesMagics(Magics):
     def runner(self, line: str) -> None:
         """Show or set where the jobs of this session run, if they do not say otherwise.
 
-        Usage: %runner [name] [--workers N]
+        Usage: %runner [name] [--workers N] [--address URL]
 
         Examples:
             %runner
             %runner threads
             %runner threads --workers 4
+            %runner dask --address tcp://10.0.0.5:8786
+            %runner dask --address client
             %runner -w 2*n
         """
         given = parse_arguments(line, RUNNER_OPTIONS, self._shell.user_ns)
@@ -234,5 +236,8 @@ class FuturesMagics(Magics):
             if changes:
                 api.set_session_defaults(defaults)
                 self._settings.refresh()
-        number = api.default_workers() if defaults.workers is None else defaults.workers
-        print(f"{defaults.runner}, {number} worker{'' if defaults.workers == 1 else 's'}")  # noqa: T201 - what it is for
+        number = api.default_workers(defaults.runner) if defaults.workers is None else defaults.workers
+        where = f" at {defaults.address}" if defaults.address is not None else ""
+        # Of a cluster elsewhere, nothing is known before it is asked.
+        size = "" if where and defaults.workers is None else f", {number} worker{'' if number == 1 else 's'}"
+        print(f"{defaults.runner}{where}{size}")  # noqa: T201 - what it is for

@@ -93,6 +93,9 @@ class JobOptions:
                 raise InvalidOptionError(
                     f"There is no option {name!r}{_suggestion(name, names)} Options are: {', '.join(names)}."
                 )
+        if changes.get("runner", self.runner) != self.runner:
+            # The address of one cluster is not that of another.
+            changes.setdefault("address", None)
         return dataclasses.replace(self, **changes)
 
 

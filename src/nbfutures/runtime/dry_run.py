@@ -50,7 +50,7 @@ class DryRun(JobRun):
         self._calls = work
         self._planned = options
         # A failure must not keep the others from running: the times come from them.
-        alone = options.replace(runner="threads", workers=1, in_flight=1, fail_fast=False)
+        alone = options.replace(runner="threads", address=None, workers=1, in_flight=1, fail_fast=False)
         super().__init__(work, alone, session, f"{name} (dry run)")
         # Before all others, which show the report.
         self.state.subscribe(self._on_phase)

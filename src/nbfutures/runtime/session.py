@@ -51,6 +51,8 @@ class Session:
         self._settings = ProcessSettings()
         self._lock = threading.Lock()
         self._starter: threading.Thread | None = None
+        self._leaver: threading.Thread | None = None
+        """A start that was closed before it had ended."""
         self._watcher: threading.Thread | None = None
         self._drained = False
         self._warns = False
@@ -66,7 +68,10 @@ class Session:
             # One for each start: a start that goes on while the session is closed has to see that later.
             self._closing = threading.Event()
             self._starter = threading.Thread(
-                target=copy_context().run, args=(self._start, self._closing), name="nbfutures session", daemon=True
+                target=copy_context().run,
+                args=(self._start, self._closing, self._leaver),
+                name="nbfutures session",
+                daemon=True,
             )
             self._starter.start()
 
@@ -146,6 +151,7 @@ class Session:
         with self._lock:
             self._closing.set()
             is_starting = self._starter is not None and self._starter.is_alive()
+            self._leaver = self._starter if is_starting else None
             self._starter = None
             self.ready.clear()
         if not is_starting:
@@ -171,7 +177,10 @@ class Session:
             lease.release()
         self._settings.restore()
 
-    def _start(self, closing: threading.Event) -> None:
+    def _start(self, closing: threading.Event, leaver: threading.Thread | None) -> None:
+        if leaver is not None:
+            # It gives back what a start that was closed meanwhile has taken: not what this one takes.
+            leaver.join()
         try:
             self._connect(closing)
             # The first job would make it otherwise. It needs what the settings say by now, so in a fresh context.
