@@ -38,6 +38,9 @@ def user(request, tmp_path_factory):
         patch.setenv("NBFUTURES_HOME", str(directory / "nbfutures"))
         patch.setenv("NBFUTURES_SERVER_GRACE", "1")
         patch.setenv("PREFECT_HOME", str(directory / "prefect"))
+        # Ray's servers on loopback, where they need no token.
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
         if any(map(_needs_server, request.session.items)):
             api.warm_up()
         yield directory

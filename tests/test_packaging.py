@@ -110,7 +110,7 @@ def libraries_imported_in(folder: str) -> dict[str, str]:
 
 
 def test_every_library_that_the_package_imports_is_a_dependency_of_its_own():
-    """Not only of one of its dependencies, which may drop it, nor of an extra, but for what only that extra's runner uses."""
+    """Not only of one of its dependencies, which may drop it; an extra's are for the modules of that name alone."""
     declared = {canonicalize_name(requirement.name) for requirement in requirements()}
     imported = libraries_imported_in("src")
     assert imported.keys() >= {"pandas", "prefect"}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -38,6 +39,18 @@ def told(log, pattern, process, seconds=60):
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
     return found
+
+
+def is_answered(port):
+    """Whether somebody listens there, on loopback."""
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port():
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return asked.getsockname()[1]
 
 
 def python(*arguments):

@@ -142,7 +142,8 @@ def test_an_item_that_ends_its_worker_again_and_again_fails_alone(gate):
     assert [one.index for one in job.outcomes() if one.kind.value != "completed"] == [7]
     with pytest.raises(WorkerDiedError, match="The Dask worker that ran item 7 ended under it"):
         job[7].result()
-    assert len(gate.came) == 2
+    # Dask says that a worker died, not of which item: another of the chunk may have been blamed first.
+    assert 2 <= len(gate.came) <= 4
 
 
 def test_an_argument_that_cannot_be_sent_fails_its_item_and_no_other():

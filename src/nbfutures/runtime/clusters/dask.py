@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import dask
 import distributed
 from prefect_dask.client import PrefectDaskClient
 
@@ -29,6 +30,7 @@ __all__ = ["DaskCluster", "close", "get_cluster"]
 
 _CONNECT_SECONDS = 10
 _ASK_SECONDS = 2.0
+_LOST_SECONDS = 3600
 _PRELOADED = "nbfutures.runtime.remote.worker"
 _logger = logging.getLogger(__name__)
 
@@ -185,6 +187,8 @@ class DaskCluster:
     def start(cls, workers: int) -> Self:
         """Start a cluster of this machine, of processes with one thread each. Blocks for a second or two."""
         mend_main()
+        # A worker that was ended takes its time to come back: until then, Dask is not to give it up.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": _LOST_SECONDS})
         own = distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

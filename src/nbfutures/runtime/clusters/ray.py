@@ -210,6 +210,7 @@ def _start(address: str | None, workers: int | None) -> str | None:
         except Exception as error:
             raise ClusterUnreachableError(
                 f"No Ray cluster answers at {address} ({error}). Start one (ray start --head) or correct the address; "
+                f"where it asks for a token, Ray wants RAY_AUTH_MODE=token in the kernel's environment; "
                 f"or leave address= out for a cluster of this machine. Then run job.retry()."
             ) from None
     return getattr(context, "dashboard_url", None)

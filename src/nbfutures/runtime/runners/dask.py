@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask
 import distributed
 from prefect.client.schemas.objects import State
 from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
@@ -99,8 +100,6 @@ class DaskRunner(DaskTaskRunner):
     @property
     def deaths_allowed(self) -> int:
         """How often an item whose worker died is run again: what Dask is configured to do with a task."""
-        import dask
-
         return int(dask.config.get("distributed.scheduler.allowed-failures", 3))
 
     def submit(  # type: ignore[override]  # prefect-dask's own differs from Prefect's, too
