@@ -17,9 +17,15 @@ from nbfutures.errors import ItemSkippedError, ItemTimeoutError
 from nbfutures.model.events import JobPhase
 
 
-@pytest.fixture(params=["threads", "processes"])
+@pytest.fixture(params=["threads", "processes", "inline"])
 def runner(request):
-    """A submitter with two workers of each kind."""
+    """A submitter with two workers of each kind, where there can be two."""
+    return nbf.options(runner=request.param, workers=2)
+
+
+@pytest.fixture(params=["threads", "processes"])
+def background(request):
+    """As `runner`; those with which the test goes on while items run."""
     return nbf.options(runner=request.param, workers=2)
 
 
@@ -50,8 +56,8 @@ def test_values_come_in_order_and_failures_in_their_places(runner, kind):
         job.result()
 
 
-def test_values_come_as_they_end(runner, gate):
-    job = runner.map(lambda x: gate(x) if x == 0 else x, range(10))
+def test_values_come_as_they_end(background, gate):
+    job = background.map(lambda x: gate(x) if x == 0 else x, range(10))
     ended = []
     for outcome in job.as_completed(timeout=60):
         ended.append(outcome.index)
@@ -108,8 +114,8 @@ def test_an_item_that_takes_too_long_fails_and_the_others_do_not(runner):
     assert isinstance(job[1].exception(), ItemTimeoutError)
 
 
-def test_cancel_ends_what_waits_at_once_and_a_retry_runs_it(runner, gate):
-    job = runner.options(in_flight=2).map(gate, range(200))
+def test_cancel_ends_what_waits_at_once_and_a_retry_runs_it(background, gate):
+    job = background.options(in_flight=2).map(gate, range(200))
     gate.wait_for(2)
     job.cancel()
     eventually(lambda: job.counts.cancelled >= 198)
@@ -119,8 +125,8 @@ def test_cancel_ends_what_waits_at_once_and_a_retry_runs_it(runner, gate):
     assert job.retry().result(20) == list(range(200))
 
 
-def test_a_paused_job_starts_nothing_until_it_is_resumed(runner, gate):
-    job = runner.map(gate, range(30))
+def test_a_paused_job_starts_nothing_until_it_is_resumed(background, gate):
+    job = background.map(gate, range(30))
     gate.wait_for(2)
     job.pause()
     # What was sent ahead comes back before the gate opens.
@@ -168,8 +174,8 @@ def test_a_rate_spaces_the_starts(runner):
     assert max(sum(start <= other < start + 0.25 for other in starts) for start in starts) <= 6
 
 
-def test_no_more_items_run_at_once_than_are_allowed(runner, gate):
-    job = runner.options(workers=2, in_flight=1).map(gate, range(5))
+def test_no_more_items_run_at_once_than_are_allowed(background, gate):
+    job = background.options(workers=2, in_flight=1).map(gate, range(5))
     gate.wait_for(1)
     assert holds_for(lambda: len(gate.came) == 1, 0.3)
     gate.open()

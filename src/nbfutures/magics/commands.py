@@ -223,6 +223,7 @@ class FuturesMagics(Magics):
         Examples:
             %runner
             %runner threads
+            %runner inline
             %runner threads --workers 4
             %runner -w 2*n
         """
@@ -233,5 +234,5 @@ class FuturesMagics(Magics):
             if changes:
                 api.set_session_defaults(defaults)
                 self._settings.refresh()
-        number = api.default_workers() if defaults.workers is None else defaults.workers
-        print(f"{defaults.runner}, {number} worker{'' if defaults.workers == 1 else 's'}")  # noqa: T201 - what it is for
+        number = api.workers_of(defaults)
+        print(f"{defaults.runner}, {number} worker{'' if number == 1 else 's'}")  # noqa: T201 - what it is for

@@ -13,7 +13,7 @@ from nbfutures.errors import InvalidOptionError
 
 __all__ = ["RUNNERS", "JobOptions"]
 
-RUNNERS = ("threads", "processes")
+RUNNERS = ("threads", "processes", "inline")
 """Names of the runners, the default first."""
 
 

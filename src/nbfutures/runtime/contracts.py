@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nbfutures.model.job_state import JobState
     from nbfutures.model.options import JobOptions
     from nbfutures.model.outcome import Outcome, OutcomeKind
+    from nbfutures.runtime.calling_thread import CallingThread
 
 __all__ = ["Run", "Work"]
 
@@ -70,6 +71,7 @@ class Run(Protocol):
     result: Any
     owner: Any
     thread: threading.Thread | None
+    caller: CallingThread | None
 
     @property
     def is_halted(self) -> bool:

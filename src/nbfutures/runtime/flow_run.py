@@ -17,6 +17,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from nbfutures.errors import JobCrashedError
 from nbfutures.runtime import flow_start
 from nbfutures.runtime.dispatcher import Dispatcher
+from nbfutures.runtime.inline_lane import InlineLaneWindow, InlineTaskWindow
 from nbfutures.runtime.lane import LaneWork
 from nbfutures.runtime.lane_window import LaneWindow
 from nbfutures.runtime.names import flow_name, run_name
@@ -91,6 +92,8 @@ def run_launch(job: str) -> State[Any]:
             # One for each process: what waits can then be taken back, and what runs can be stopped alone.
             size = min(options.in_flight or run.workers, run.workers)
             return ProcessTaskWindow(dispatcher, feed, runner, work, size=size)
+        if work.is_task and options.runner == "inline":
+            return InlineTaskWindow(dispatcher, feed, runner, work, size=1)
         if work.is_task:
             size = options.in_flight or 2 * run.workers + 2
             return TaskWindow(dispatcher, feed, runner, work, size=size)
@@ -99,7 +102,8 @@ def run_launch(job: str) -> State[Any]:
             queue=dispatcher.queue,
             state=run.state,
             wake=dispatcher.wake,
-            is_async=work.is_async,
+            # One at a time: whoever runs a coroutine inline is blocked by it as by a plain function.
+            is_async=work.is_async and options.runner != "inline",
             quota=None if isinstance(options.batch, str) else options.batch,
             retries=options.retries or 0,
             retry_delay=options.retry_delay or 0.0,
@@ -114,6 +118,8 @@ def run_launch(job: str) -> State[Any]:
             return ProcessWindow(
                 dispatcher, feed, runner, shared, workers=run.workers, in_flight=options.in_flight, name=run.name
             )
+        if options.runner == "inline":
+            return InlineLaneWindow(dispatcher, feed, runner, shared, workers=1, in_flight=1, name=run.name)
         in_flight = options.in_flight or (options.workers if work.is_async else None)
         return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
@@ -145,7 +151,7 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
         indices = _resolve_length(run, work)
     if run.state.is_done:
         return
-    spare = _SPARE_THREADS if run.options.runner == "threads" and not work.is_task else 0
+    spare = _SPARE_THREADS if run.options.runner in {"threads", "inline"} and not work.is_task else 0
     workers = run.workers + spare
     runner = make_runner(run.options.runner, workers, run.workers)
     again = f" (retry {run.rounds})" if run.rounds else ""

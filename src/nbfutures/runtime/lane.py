@@ -34,7 +34,8 @@ LANE_SECONDS = 1.0
 NOTABLE_SECONDS = 0.005
 """An item that took this long may wake the dispatcher, so that its outcome is told at once."""
 _WAKE_SECONDS = 0.02
-_PACKAGE = __name__.split(".")[0]
+_NO_ITEMS = (f"{__name__.split('.')[0]}.", "prefect.", "asyncio.")
+"""Modules whose frames come before those of an item."""
 
 
 @dataclass(slots=True)
@@ -89,6 +90,11 @@ class Lane:
         worker: Name of the worker, for the outcomes.
     """
 
+    is_plain = True
+    """Whether an item without retries and timeout is called as it is."""
+    is_watched = False
+    """Whether somebody may debug the items: frames of errors keep their variables, and a debugger may speak."""
+
     def __init__(self, work: LaneWork, worker: str) -> None:
         self.work = work
         self.worker = worker
@@ -139,20 +145,23 @@ class Lane:
         self.is_open = False
         return True
 
+    cpu_clock = staticmethod(time.thread_time)
+    """Tells the CPU seconds that the items have used."""
+
     def stir(self) -> None:
         """Have the lane look for new items, where it does not by itself; may be called from any thread."""
 
     # Written out in one loop, with local names: what stands here is paid for every item.
     def _work_through(self) -> None:
         work = self.work
-        calls, pull, now, cpu = work.work, work.queue.pull, work.state.clock.now, time.thread_time
+        calls, pull, now, cpu = work.work, work.queue.pull, work.state.clock.now, self.cpu_clock
         round_of, tries, record, running = work.state.round_of, work.tries, self.records.append, self.running
         completed, make = OutcomeKind.COMPLETED, Outcome._make
         worker, run_id, queued = self.worker, self._task_run_id, work.queued
         left = work.quota or -1
-        plain = not work.retries and not work.timeout
+        plain = self.is_plain and not work.retries and not work.timeout
         deadline = now() + work.lane_seconds if work.quota is None else float("inf")
-        sink = capture.OutputSink()
+        sink = capture.OutputSink(lets_debuggers_speak=self.is_watched)
         with capture.into(sink):
             # Reading a thread's CPU clock takes longer than all the rest: what ends one item begins the next.
             cpu_ended = cpu()
@@ -197,19 +206,24 @@ class Lane:
         while True:
             self.running[index] = work.state.clock.now()
             try:
-                if work.timeout is None:
-                    return work.work.call(index)
-                try:
-                    # Stops pure Python code in its tracks; what blocks in C is given up on by the dispatcher.
-                    with interrupt_after(work.timeout, timeout_exc_type=_ExpiredError):
-                        return work.work.call(index)
-                except _ExpiredError:
-                    raise timed_out(work.timeout) from None
+                return self._attempt(index)
             except ItemSkippedError:
                 raise
             except Exception:
                 if not self.tries_at_once(index):
                     raise
+
+    def _attempt(self, index: int) -> Any:
+        """Call with the timeout."""
+        work = self.work
+        if work.timeout is None:
+            return work.work.call(index)
+        try:
+            # Stops pure Python code in its tracks; what blocks in C is given up on by the dispatcher.
+            with interrupt_after(work.timeout, timeout_exc_type=_ExpiredError):
+                return work.work.call(index)
+        except _ExpiredError:
+            raise timed_out(work.timeout) from None
 
     def tries_at_once(self, index: int) -> bool:
         """Tell whether an item that failed is to be tried again here and now, and count that."""
@@ -238,24 +252,33 @@ class Lane:
                 # The dispatcher cancels the job once it sees the failure; until then nothing more is to start.
                 work.queue.halt()
         trace = _without_own_frames(error.__traceback__)
-        forget_locals(error, trace)
+        if self.is_watched:
+            error.__traceback__ = trace
+        else:
+            forget_locals(error, trace)
         self.records.append(
-            Outcome(
-                index=index,
-                kind=OutcomeKind.SKIPPED if skipped else OutcomeKind.FAILED,
-                error=error,
-                queued=work.queued,
-                started=None if skipped else started,
-                ended=ended,
-                cpu_seconds=used,
-                worker=self.worker,
-                attempts=0 if skipped else work.tries(index) + 1,
-                output=sink.take(),
-                task_run_id=self._task_run_id,
-                round=work.state.round_of(index),
-                traceback=trace,
+            self._failure(
+                Outcome(
+                    index=index,
+                    kind=OutcomeKind.SKIPPED if skipped else OutcomeKind.FAILED,
+                    error=error,
+                    queued=work.queued,
+                    started=None if skipped else started,
+                    ended=ended,
+                    cpu_seconds=used,
+                    worker=self.worker,
+                    attempts=0 if skipped else work.tries(index) + 1,
+                    output=sink.take(),
+                    task_run_id=self._task_run_id,
+                    round=work.state.round_of(index),
+                    traceback=trace,
+                )
             )
         )
+
+    def _failure(self, failure: Outcome) -> Outcome:
+        """Return the outcome to be told of an item that failed."""
+        return failure
 
     def _wake(self, now: float) -> None:
         """Wake the dispatcher, but not for every item."""
@@ -294,7 +317,7 @@ def forget_locals(error: BaseException, trace: TracebackType | None) -> None:
 
 def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
     for one in _walk(trace):
-        if not str(one.tb_frame.f_globals.get("__name__", "")).startswith((f"{_PACKAGE}.", "prefect.")):
+        if not str(one.tb_frame.f_globals.get("__name__", "")).startswith(_NO_ITEMS):
             return one
     return trace
 

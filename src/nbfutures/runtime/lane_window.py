@@ -141,14 +141,17 @@ class LaneWindow:
         # A lane that takes no more items has left its place to another, though Prefect may still record its end.
         used = {number for lane, (_, number) in list(self._lanes.items()) if lane.is_open}
         number = next(number for number in itertools.count(1) if number not in used)
-        worker = f"thread {number}"
-        lane = AsyncLane(self._work, worker, slots) if self._work.is_async else Lane(self._work, worker)
+        lane = self._make_lane(number, slots)
         key = f"{self._name} {self._count} ({next(_numbers)})"
         _lanes[key] = lane
         self._lanes[lane] = (key, number)
         named = run_lane.with_options(name=self._name, task_run_name=template_of(f"{self._name} {self._count}"))
         future = self._runner.submit(named, {"lane": key})
         self._feed.watch(future, lambda: self._on_done(lane, future))
+
+    def _make_lane(self, number: int, slots: int) -> Lane:
+        worker = f"thread {number}"
+        return AsyncLane(self._work, worker, slots) if self._work.is_async else Lane(self._work, worker)
 
     def _on_done(self, lane: Lane, future: PrefectFuture[Any]) -> None:
         """Take in the end of a lane's task run; on the feed's thread."""

@@ -122,7 +122,7 @@ class TaskWindow:
 
     def _observed(self, task: Task[Any, Any], index: int, seen: Observed) -> Task[Any, Any]:  # noqa: ARG002 - for others
         """Return a copy of the task that notes in `seen` when and where its function runs."""
-        return observe(task, seen, self._run.state.clock.now)
+        return observe(task, seen, self._run.state.clock.now, is_watched=self._run.caller is not None)
 
     def _ending(self, outcome: Outcome, seen: Observed) -> Outcome | None:  # noqa: ARG002 - for others
         """Return the outcome to be told, or `None` if the item is tried again."""
@@ -166,18 +166,21 @@ def with_job_options(task: Task[Any, Any], options: JobOptions) -> Task[Any, Any
     return task.with_options(**changes) if changes else task  # type: ignore[arg-type]
 
 
-def observe(task: Task[Any, Any], seen: Observed, now: Callable[[], float]) -> Task[Any, Any]:
+def observe(
+    task: Task[Any, Any], seen: Observed, now: Callable[[], float], *, is_watched: bool = False
+) -> Task[Any, Any]:
     """Return a copy of a task that notes in `seen` when and where its function runs.
 
     Args:
         task: Any task; one whose function is a generator is returned as it is.
         seen: Filled in by the thread that runs the function.
         now: Tells the time in seconds since the epoch.
+        is_watched: Whether somebody may debug it.
     """
     fn = task.fn
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return task
-    sink = capture.OutputSink()
+    sink = capture.OutputSink(lets_debuggers_speak=is_watched)
 
     def begin() -> float:
         capture.renew()
@@ -237,6 +240,8 @@ def observe(task: Task[Any, Any], seen: Observed, now: Callable[[], float]) -> T
 
 def _worker_name() -> str:
     """Name the current thread as people count: "thread 1" is the pool's first."""
+    if threading.current_thread() is threading.main_thread():
+        return "main thread"
     name = threading.current_thread().name
     _, _, number = name.rpartition("_")
     return f"thread {int(number) + 1}" if number.isdigit() else name
