@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import _thread
 import asyncio
-import contextvars
 import io
 import pdb
 import sys
@@ -268,19 +267,6 @@ def test_an_item_may_wait_for_jobs_of_its_own(kind):
         return sum(inline.map(abs, range(x)).result()) + sum(nbf.map(abs, range(x)).result(60))
 
     assert inline.map(kind(work), [2, 3]).result() == [2, 6]
-
-
-def test_items_see_the_context_and_keep_what_they_set_to_themselves(kind):
-    place = contextvars.ContextVar("place", default="nowhere")
-    place.set("cell")
-
-    def work(x):
-        before = place.get()
-        place.set(f"item {x}")
-        return before
-
-    assert inline.map(kind(work), range(3)).result() == ["cell"] * 3
-    assert place.get() == "cell"
 
 
 def test_the_button_runs_a_retry_beside_so_that_the_card_answers():

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,8 @@ class Lane:
         deadline = now() + work.lane_seconds if work.quota is None else float("inf")
         sink = capture.OutputSink(lets_debuggers_speak=self.is_watched)
         with capture.into(sink):
+            # What an item sets in its context is its own: copying takes 0.1 us, whatever the context holds.
+            fresh = copy_context().copy
             # Reading a thread's CPU clock takes longer than all the rest: what ends one item begins the next.
             cpu_ended = cpu()
             while left and self.is_open and (index := pull()) is not None:
@@ -171,7 +174,7 @@ class Lane:
                 running[index] = now()
                 cpu_started = cpu_ended
                 try:
-                    value = calls.call(index) if plain else self._call(index)
+                    value = fresh().run(calls.call, index) if plain else fresh().run(self._call, index)
                     if type(value) is CoroutineType:
                         value = asyncio.run(value)
                 except BaseException as error:
