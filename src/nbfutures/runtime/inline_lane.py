@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from nbfutures.model.outcome import Outcome
-    from nbfutures.runtime.calling_thread import CallingThread
+    from nbfutures.runtime.contracts import Caller
     from nbfutures.runtime.lane import LaneWork
     from nbfutures.runtime.outcomes import Observed
 
@@ -40,7 +40,7 @@ class InlineLane(Lane):
     is_watched = True
     is_plain = False
 
-    def __init__(self, work: LaneWork, caller: CallingThread) -> None:
+    def __init__(self, work: LaneWork, caller: Caller) -> None:
         super().__init__(work, caller.name)
         self._caller = caller
         self._used = 0.0

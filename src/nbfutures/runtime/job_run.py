@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nbfutures.model.item import Item
     from nbfutures.model.options import JobOptions
-    from nbfutures.runtime.contracts import Work
+    from nbfutures.runtime.contracts import Caller, Work
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.futures import ItemFuture, JobFuture
     from nbfutures.runtime.session import Session
@@ -66,7 +66,7 @@ class JobRun:
         self.thread: threading.Thread | None = None
         """The flow thread; it outlives the job a little, until Prefect knows how the flow run ended."""
         has_calls = work.owns_calls or work.is_flow
-        self.caller = CallingThread(self) if options.runner == "inline" and has_calls else None
+        self.caller: Caller | None = CallingThread(self) if options.runner == "inline" and has_calls else None
         """The thread that makes the calls, where that is the one which asks for the job."""
         self._dispatchers: list[Dispatcher] = []
         self._paused = False

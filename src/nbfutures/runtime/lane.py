@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 import traceback
@@ -17,6 +16,7 @@ from prefect.utilities.timeout import timeout as interrupt_after
 from nbfutures.errors import ItemSkippedError, ItemTimeoutError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
+from nbfutures.runtime.shared_loop import run_shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -176,7 +176,7 @@ class Lane:
                 try:
                     value = fresh().run(calls.call, index) if plain else fresh().run(self._call, index)
                     if type(value) is CoroutineType:
-                        value = asyncio.run(value)
+                        value = run_shared(value)
                 except BaseException as error:
                     ended = now()
                     cpu_ended = cpu()

@@ -157,6 +157,9 @@ class Session:
         client = sys.modules.get("nbfutures.runtime.shared_client")
         if client is not None:
             client.close_client()
+        loops = sys.modules.get("nbfutures.runtime.shared_loop")
+        if loops is not None:
+            loops.close_loops()
         processes = sys.modules.get("nbfutures.runtime.runners.processes")
         if processes is not None:
             processes.close()

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.utilities.callables import collapse_variadic_parameters, get_parameter_defaults
 
+from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.cancelling import take_back
+from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, given_up_on
 from nbfutures.runtime.outcomes import Observed, outcome_of
+from nbfutures.runtime.shared_loop import home_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from nbfutures.model.options import JobOptions
-    from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.work import CallWork
@@ -75,7 +77,26 @@ class TaskWindow:
             self._submit(index)
 
     def sweep(self) -> None:
-        """Do nothing: each task run is told when it is done."""
+        """Give up on coroutines that ran out of time where something blocks their event loop."""
+        limit = self._prepared.task.timeout_seconds if self._work.is_async else None
+        if limit is None:
+            return
+        now = self._run.state.clock.now()
+        for index, (_, seen) in list(self._in_flight.items()):
+            home, started = seen.home, seen.started
+            if home is None or started is None or seen.ended is not None or home.silent_for < GRACE_SECONDS:
+                continue
+            if now - started < limit + GRACE_SECONDS or self._in_flight.pop(index, None) is None:
+                continue
+            home.retire()
+            error = given_up_on(limit, STUCK_LOOP)
+            round_ = self._run.state.round_of(index)
+            self._run.settle([
+                Outcome(
+                    index, OutcomeKind.FAILED, None, error, seen.queued, started, now,
+                    worker=seen.worker, attempts=seen.attempts, round=round_,
+                )
+            ])  # fmt: skip
 
     def close(self) -> None:
         """Do nothing: what is in flight ends by itself."""
@@ -115,7 +136,10 @@ class TaskWindow:
         state = self._run.state
         outcome = outcome_of(future, index, now=state.clock.now(), round_=state.round_of(index), observed=seen)
         told = self._ending(outcome, seen)
-        self._in_flight.pop(index, None)
+        entry = self._in_flight.get(index)
+        if entry is None or entry[0] is not future:
+            return  # It was given up on meanwhile.
+        del self._in_flight[index]
         if told is not None:
             self._run.settle([told])
         self._dispatcher.wake()
@@ -180,26 +204,29 @@ def observe(
     fn = task.fn
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return task
+    is_async = inspect.iscoroutinefunction(fn)
     sink = capture.OutputSink(lets_debuggers_speak=is_watched)
 
     def begin() -> float:
         capture.renew()
         seen.attempts += 1
         seen.worker = _worker_name()
+        seen.home = home_loop() if is_async else None
         seen.ended = None
         seen.error = seen.traceback = None
         seen.started = now()
         return time.thread_time()
 
     def end(cpu_started: float, error: BaseException | None) -> None:
-        seen.cpu_seconds = time.thread_time() - cpu_started
+        # In a shared loop, what others use in between would count as well.
+        seen.cpu_seconds = time.thread_time() - cpu_started if seen.home is None else None
         seen.ended = now()
         seen.output = sink.take()
         seen.error = error
         # From the user's function on: Prefect's frames come before it while the error goes up.
         seen.traceback = error.__traceback__.tb_next if error is not None and error.__traceback__ else None
 
-    if inspect.iscoroutinefunction(fn):
+    if is_async:
 
         @functools.wraps(fn)
         async def observed_async(*args: Any, **kwargs: Any) -> Any:
@@ -242,6 +269,6 @@ def _worker_name() -> str:
     """Name the current thread as people count: "thread 1" is the pool's first."""
     if threading.current_thread() is threading.main_thread():
         return "main thread"
-    name = threading.current_thread().name
+    name = threading.current_thread().name.removeprefix("nbfutures ")
     _, _, number = name.rpartition("_")
     return f"thread {int(number) + 1}" if number.isdigit() else name
