@@ -112,7 +112,7 @@ def test_an_item_that_blocks_the_loop_is_given_up_on_and_others_have_another_loo
         return x
 
     made = task(work) if kind.is_task else work
-    job = nbf.options(timeout=0.5, in_flight=1).map(made, range(5))
+    job = nbf.options(timeout=0.5, workers=1, in_flight=1).map(made, range(5))
     assert job.wait(30)
     assert job.values() == [None, 1, 2, 3, 4]
     assert isinstance(job[0].exception(), ItemTimeoutError)

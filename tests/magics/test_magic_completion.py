@@ -5,6 +5,7 @@ from IPython.core.completer import provisionalcompleter, rectify_completions
 
 from nbfutures.magics import unload_ipython_extension
 from nbfutures.magics.arguments import JOB_OPTIONS
+from nbfutures.model.options import RUNNERS
 
 LONG = [option.forms[-1] for option in JOB_OPTIONS]
 SHORT = [option.short for option in JOB_OPTIONS if option.short]
@@ -52,9 +53,9 @@ def test_a_dash_offers_every_option_and_nothing_else(complete, line, use_jedi):
         ("%map --retry-|", ["%map --retry-delay"]),
         ("%map f([1, 2]) --wo|", ["%map f([1, 2]) --workers"]),
         ("%map --wo| f(x)", ["%map --workers"]),
-        ("%map --runner |", ["%map --runner threads"]),
+        ("%map --runner |", [f"%map --runner {name}" for name in RUNNERS]),
         ("%map -r th|", ["%map -r threads"]),
-        ("%%map x in xs --runner=|", ["%%map x in xs --runner=threads"]),
+        ("%%map x in xs --runner=|", [f"%%map x in xs --runner={name}" for name in RUNNERS]),
         ("%map --runner=th|", ["%map --runner=threads"]),
         ("%map --batch |", ["%map --batch auto"]),
         ("%runner -|", ["%runner --workers", "%runner -w"]),

@@ -11,7 +11,8 @@ from nbfutures.errors import ItemSkippedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.event_loop import await_within
-from nbfutures.runtime.lane import NOTABLE_SECONDS, Lane, timed_out
+from nbfutures.runtime.lane import NOTABLE_SECONDS, Lane
+from nbfutures.runtime.late import timed_out
 from nbfutures.runtime.shared_loop import home_loop
 
 if TYPE_CHECKING:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import State
 
-    from nbfutures.model.options import JobOptions
     from nbfutures.runtime.contracts import Run
     from nbfutures.runtime.dispatcher import Window
     from nbfutures.runtime.feed import Feed
@@ -99,8 +98,9 @@ def run_launch(job: str) -> State[Any]:
         if work.is_task and options.runner == "inline":
             return InlineTaskWindow(dispatcher, feed, runner, work, size=1)
         if work.is_task:
-            # Coroutines need no thread: all of the window runs at once.
-            size = _coroutines(options) if work.is_async else options.in_flight or 2 * run.workers + 2
+            # Coroutines need no thread: where no number of workers is given, all of the window runs at once.
+            is_open = work.is_async and not options.workers
+            size = options.in_flight or (_COROUTINES if is_open else 2 * run.workers + 2)
             return TaskWindow(dispatcher, feed, runner, work, size=size)
         shared = LaneWork(
             work=work,
@@ -125,7 +125,7 @@ def run_launch(job: str) -> State[Any]:
             )
         if options.runner == "inline":
             return InlineLaneWindow(dispatcher, feed, runner, shared, workers=1, in_flight=1, name=run.name)
-        in_flight = _coroutines(options) if work.is_async else options.in_flight
+        in_flight = options.in_flight or ((options.workers or _COROUTINES) if work.is_async else None)
         return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
     try:
@@ -157,8 +157,8 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
     if run.state.is_done:
         return
     spare = _SPARE_THREADS if run.options.runner in {"threads", "inline"} and not work.is_task else 0
-    is_in_loop = work.is_task and work.is_async and run.options.runner == "threads"
-    workers = _coroutines(run.options) + _SPARE_THREADS if is_in_loop else run.workers + spare
+    is_open = work.is_task and work.is_async and run.options.runner == "threads" and not run.options.workers
+    workers = (run.options.in_flight or _COROUTINES) if is_open else run.workers + spare
     runner = make_runner(run.options.runner, workers, run.workers)
     again = f" (retry {run.rounds})" if run.rounds else ""
     named = job_flow.with_options(name=flow_name(run.name), task_runner=runner)
@@ -211,10 +211,6 @@ def wait_for_futures(run: Run, given: tuple[Any, ...]) -> None:
         not future.state.is_completed() for future in futures if future._final_state
     ):
         run.skip_all("what it waits for (wait_for) did not complete. Retry that first, then this job.")
-
-
-def _coroutines(options: JobOptions) -> int:
-    return options.in_flight or options.workers or _COROUTINES
 
 
 def _resolve_length(run: Run, work: CallWork) -> range:

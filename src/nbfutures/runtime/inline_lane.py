@@ -14,8 +14,9 @@ from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.calling_thread import INTERRUPTED
 from nbfutures.runtime.event_loop import await_within, run_here
-from nbfutures.runtime.lane import Lane, timed_out
+from nbfutures.runtime.lane import Lane
 from nbfutures.runtime.lane_window import LaneWindow
+from nbfutures.runtime.late import timed_out
 from nbfutures.runtime.task_window import TaskWindow
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections import deque
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -13,21 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.utilities.timeout import timeout as interrupt_after
 
-from nbfutures.errors import ItemSkippedError, ItemTimeoutError
+from nbfutures.errors import ItemSkippedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
+from nbfutures.runtime.item_frames import forget_locals, without_own_frames
+from nbfutures.runtime.late import timed_out
 from nbfutures.runtime.shared_loop import run_shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import TracebackType
+    from collections.abc import Callable
     from uuid import UUID
 
     from nbfutures.model.job_state import JobState
     from nbfutures.runtime.work import CallWork
     from nbfutures.runtime.work_queue import WorkQueue
 
-__all__ = ["LANE_SECONDS", "NOTABLE_SECONDS", "Lane", "LaneWork", "forget_locals", "timed_out"]
+__all__ = ["LANE_SECONDS", "NOTABLE_SECONDS", "Lane", "LaneWork"]
 
 LANE_SECONDS = 1.0
 """A task run takes no further item after this long: 5-10 ms for the task run itself are then 1 % at most."""
@@ -35,8 +35,6 @@ LANE_SECONDS = 1.0
 NOTABLE_SECONDS = 0.005
 """An item that took this long may wake the dispatcher, so that its outcome is told at once."""
 _WAKE_SECONDS = 0.02
-_NO_ITEMS = (f"{__name__.split('.')[0]}.", "prefect.", "asyncio.")
-"""Modules whose frames come before those of an item."""
 
 
 @dataclass(slots=True)
@@ -254,7 +252,7 @@ class Lane:
             if work.fail_fast:
                 # The dispatcher cancels the job once it sees the failure; until then nothing more is to start.
                 work.queue.halt()
-        trace = _without_own_frames(error.__traceback__)
+        trace = without_own_frames(error.__traceback__)
         if self.is_watched:
             error.__traceback__ = trace
         else:
@@ -292,40 +290,3 @@ class Lane:
 
 class _ExpiredError(TimeoutError):
     """The lane's own timeout, told apart from one that the function raises."""
-
-
-def timed_out(seconds: float) -> ItemTimeoutError:
-    """Return the error of an item that ran out of time."""
-    return ItemTimeoutError(
-        f"The item ran longer than its timeout of {seconds:g} s. "
-        f"Give it more time, or split its work into smaller items."
-    )
-
-
-def forget_locals(error: BaseException, trace: TracebackType | None) -> None:
-    """Let go of the variables of an error's frames, which would live as long as the job; the lines stay.
-
-    Args:
-        error: The error; it gets `trace` as its traceback.
-        trace: Its traceback.
-    """
-    error.__traceback__ = trace
-    seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        traceback.clear_frames(one.__traceback__)
-        one = one.__cause__ or one.__context__
-
-
-def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
-    for one in _walk(trace):
-        if not str(one.tb_frame.f_globals.get("__name__", "")).startswith(_NO_ITEMS):
-            return one
-    return trace
-
-
-def _walk(trace: TracebackType | None) -> Iterator[TracebackType]:
-    while trace is not None:
-        yield trace
-        trace = trace.tb_next

@@ -1,10 +1,10 @@
-"""Items that ran out of time and cannot be stopped."""
+"""Items that ran out of time."""
 
 from __future__ import annotations
 
 from nbfutures.errors import ItemTimeoutError
 
-__all__ = ["GRACE_SECONDS", "STUCK_LOOP", "STUCK_THREAD", "given_up_on"]
+__all__ = ["GRACE_SECONDS", "STUCK_LOOP", "STUCK_THREAD", "given_up_on", "timed_out"]
 
 GRACE_SECONDS = 0.25
 """How long an item may take to notice its timeout before it is given up on."""
@@ -24,4 +24,12 @@ def given_up_on(timeout: float, why: str) -> ItemTimeoutError:
     return ItemTimeoutError(
         f"The item ran longer than its timeout of {timeout:g} s and was given up on; {why} Give it more time, or split "
         f"its work into smaller items."
+    )
+
+
+def timed_out(seconds: float) -> ItemTimeoutError:
+    """Return the error of an item that ran out of time."""
+    return ItemTimeoutError(
+        f"The item ran longer than its timeout of {seconds:g} s. "
+        f"Give it more time, or split its work into smaller items."
     )

@@ -189,7 +189,8 @@ class BoundedLoop:
         self._free = limit
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Callable[[], None], Future[Any]]] = deque()
-        self._running: set[Future[Any]] = set()
+        self._running: dict[Future[Any], Future[Any]] = {}
+        """Futures that were given to what runs in the loop for them."""
 
     def submit(self, make: Callable[[], Coroutine[Any, Any, Any]], future: Future[Any]) -> None:
         """Run a coroutine when it is its turn, with a copy of the caller's context. Does not block.
@@ -213,8 +214,8 @@ class BoundedLoop:
         def start() -> None:
             running = context.run(lambda: shared_loop().submit(run()))
             with self._lock:
-                self._running.add(running)
-            running.add_done_callback(self._next)
+                self._running[future] = running
+            running.add_done_callback(lambda _: self.let_go(future))
 
         with self._lock:
             self._free -= 1
@@ -223,9 +224,11 @@ class BoundedLoop:
                 return
         start()
 
-    def _next(self, ended: Future[Any]) -> None:
+    def let_go(self, future: Future[Any]) -> None:
+        """Give the place of what has ended, or was given up on, to another."""
         with self._lock:
-            self._running.discard(ended)
+            if self._running.pop(future, None) is None:
+                return
             self._free += 1
             start, _ = self._waiting.popleft() if self._waiting else (None, None)
         if start is not None:
@@ -236,7 +239,7 @@ class BoundedLoop:
         while True:
             with self._lock:
                 waiting = list(self._waiting)
-                running = list(self._running)
+                running = list(self._running.values())
             for _, future in waiting:
                 future.cancel()
             if not running:

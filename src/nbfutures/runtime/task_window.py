@@ -16,6 +16,7 @@ from nbfutures.runtime import capture
 from nbfutures.runtime.cancelling import take_back
 from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, given_up_on
 from nbfutures.runtime.outcomes import Observed, outcome_of
+from nbfutures.runtime.runners.threads import ThreadsRunner
 from nbfutures.runtime.shared_loop import home_loop
 
 if TYPE_CHECKING:
@@ -82,13 +83,15 @@ class TaskWindow:
         if limit is None:
             return
         now = self._run.state.clock.now()
-        for index, (_, seen) in list(self._in_flight.items()):
+        for index, (future, seen) in list(self._in_flight.items()):
             home, started = seen.home, seen.started
             if home is None or started is None or seen.ended is not None or home.silent_for < GRACE_SECONDS:
                 continue
             if now - started < limit + GRACE_SECONDS or self._in_flight.pop(index, None) is None:
                 continue
             home.retire()
+            if isinstance(self._runner, ThreadsRunner):
+                self._runner.let_go(future)
             error = given_up_on(limit, STUCK_LOOP)
             round_ = self._run.state.round_of(index)
             self._run.settle([

@@ -106,6 +106,15 @@ class ThreadsRunner(ThreadPoolTaskRunner[Any]):
         )
         return PrefectConcurrentFuture(task_run_id=run_id, wrapped_future=future)
 
+    def let_go(self, future: PrefectFuture[Any]) -> None:
+        """Give the place of an async task that was given up on to another."""
+        wrapped = getattr(future, "wrapped_future", None)
+        if wrapped is not None:
+            with self._levels_lock:
+                coroutines = list(self._coroutines.values())
+            for bounded in coroutines:
+                bounded.let_go(wrapped)
+
     def _bounded(self, level: int) -> BoundedLoop:
         with self._levels_lock:
             if level not in self._coroutines:
