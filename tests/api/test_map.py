@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import sys
 import threading
@@ -14,6 +15,7 @@ import prefect
 import pytest
 from prefect import task
 from prefect.client.orchestration import get_client
+from prefect.context import TagsContext
 
 import nbfutures as nbf
 from nbfutures.model.outcome import OutcomeKind
@@ -75,16 +77,29 @@ def test_a_map_over_nothing_is_done_at_once():
     assert job.frame().empty
 
 
-def test_items_see_the_context_of_the_cell_that_submitted_them():
-    import contextvars
-
+@pytest.mark.parametrize("runner", ["threads", "inline"])
+def test_items_see_the_context_of_the_cell_and_not_what_others_set_in_theirs(kind, runner):
     place = contextvars.ContextVar("place", default="nowhere")
     place.set("the cell")
 
-    def where(x):
-        return place.get()
+    def move(x):
+        found = place.get()
+        place.set(f"item {x}")
+        return found
 
-    assert nbf.map(where, [1, 2]).result(60) == ["the cell"] * 2
+    # One worker, so that the items run in the same thread.
+    job = nbf.options(runner=runner, workers=1).map(kind(move), range(10))
+    assert job.result(60) == ["the cell"] * 10
+    assert place.get() == "the cell"
+
+
+@pytest.mark.parametrize("runner", ["threads", "inline"])
+def test_prefects_tags_of_the_cell_hold_for_its_items(kind, runner):
+    with prefect.tags("of the cell"):
+        job = nbf.options(runner=runner, tags=["nightly"]).map(kind(lambda x: TagsContext.get().current_tags), [1, 2])
+    assert job.result(60) == [{"of the cell", "nightly"}] * 2
+    job = nbf.options(runner=runner).map(kind(lambda x: TagsContext.get().current_tags), [1])
+    assert job.result(60) == [set()]
 
 
 # --- what is known of an item ---------------------------------------------------------------------------------------

@@ -20,14 +20,24 @@ started = set()
 """Runners that are warm: a cluster takes its time to start, and more on a busy machine."""
 
 
-@pytest.fixture(params=["threads", "processes", "dask", "ray"])
-def runner(request):
-    """A submitter with two workers of each kind, which have started."""
-    made = nbf.options(runner=request.param, workers=2)
-    if request.param not in started:
-        started.add(request.param)
+def _warm(name):
+    made = nbf.options(runner=name, workers=2)
+    if name not in started:
+        started.add(name)
         assert made.map(abs, [-1, -2, -3]).result(120) == [1, 2, 3]
     return made
+
+
+@pytest.fixture(params=["threads", "processes", "dask", "ray", "inline"])
+def runner(request):
+    """A submitter with two workers of each kind, where there can be two, which have started."""
+    return _warm(request.param)
+
+
+@pytest.fixture(params=["threads", "processes", "dask", "ray"])
+def background(request):
+    """As `runner`; those with which the test goes on while items run."""
+    return _warm(request.param)
 
 
 @pytest.fixture
@@ -57,8 +67,8 @@ def test_values_come_in_order_and_failures_in_their_places(runner, kind):
         job.result()
 
 
-def test_values_come_as_they_end(runner, gate):
-    job = runner.map(lambda x: gate(x) if x == 0 else x, range(10))
+def test_values_come_as_they_end(background, gate):
+    job = background.map(lambda x: gate(x) if x == 0 else x, range(10))
     ended = []
     for outcome in job.as_completed(timeout=60):
         ended.append(outcome.index)
@@ -115,8 +125,8 @@ def test_an_item_that_takes_too_long_fails_and_the_others_do_not(runner):
     assert isinstance(job[1].exception(), ItemTimeoutError)
 
 
-def test_cancel_ends_what_waits_at_once_and_a_retry_runs_it(runner, gate):
-    job = runner.options(in_flight=2).map(gate, range(200))
+def test_cancel_ends_what_waits_at_once_and_a_retry_runs_it(background, gate):
+    job = background.options(in_flight=2).map(gate, range(200))
     gate.wait_for(2)
     job.cancel()
     eventually(lambda: job.counts.cancelled >= 198)
@@ -126,8 +136,8 @@ def test_cancel_ends_what_waits_at_once_and_a_retry_runs_it(runner, gate):
     assert job.retry().result(20) == list(range(200))
 
 
-def test_a_paused_job_starts_nothing_until_it_is_resumed(runner, gate):
-    job = runner.map(gate, range(30))
+def test_a_paused_job_starts_nothing_until_it_is_resumed(background, gate):
+    job = background.map(gate, range(30))
     gate.wait_for(2)
     job.pause()
     # What was sent ahead comes back before the gate opens.
@@ -175,8 +185,8 @@ def test_a_rate_spaces_the_starts(runner):
     assert max(sum(start <= other < start + 0.25 for other in starts) for start in starts) <= 6
 
 
-def test_no_more_items_run_at_once_than_are_allowed(runner, gate):
-    job = runner.options(workers=2, in_flight=1).map(gate, range(5))
+def test_no_more_items_run_at_once_than_are_allowed(background, gate):
+    job = background.options(workers=2, in_flight=1).map(gate, range(5))
     gate.wait_for(1)
     assert holds_for(lambda: len(gate.came) == 1, 0.3)
     gate.open()

@@ -105,6 +105,9 @@ class FakeApi:
     def default_workers(self):
         return 6
 
+    def workers_of(self, options):
+        return options.workers or 6
+
     def warm_up(self):
         self.warm_ups += 1
 

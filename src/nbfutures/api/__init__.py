@@ -8,7 +8,7 @@ from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
 from nbfutures.api.submitter import Submitter
 from nbfutures.errors import NbfuturesError
-from nbfutures.runtime.runners import default_workers
+from nbfutures.runtime.runners import default_workers, workers_of
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.waiting import as_completed, wait
 from nbfutures.views.display import forget_shell
@@ -36,6 +36,7 @@ __all__ = [
     "track",
     "wait",
     "warm_up",
+    "workers_of",
 ]
 
 
@@ -53,7 +54,10 @@ def options(**changes: Any) -> Submitter:
 
 
 def map(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:  # noqa: A001 - Prefect's word
-    """Call `fn` for each element, concurrently, in the background. Does not block.
+    """Call `fn` for each element, concurrently, in the background. Does not block, but with the runner "inline".
+
+    With the runner "inline" the items run here and now, one after the other: the job that is returned is done.
+    A KeyboardInterrupt cancels the item that runs and the rest then; it is raised only where it comes a second time.
 
     What is iterable is mapped over, texts and `unmapped(...)` are given to every call, as in Prefect's `Task.map`.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.events import JobPhase
@@ -52,4 +54,10 @@ class JobActions:
         elif action == "cancel":
             self._run.cancel()
         elif action == "retry":
-            self._retry()
+            if self._run.caller is None:
+                self._retry()
+            else:
+                # It runs to its end there, and a card has to answer meanwhile.
+                threading.Thread(
+                    target=copy_context().run, args=(self._retry,), name="nbfutures retry", daemon=True
+                ).start()

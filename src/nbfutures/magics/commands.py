@@ -224,6 +224,7 @@ class FuturesMagics(Magics):
         Examples:
             %runner
             %runner threads
+            %runner inline
             %runner threads --workers 4
             %runner dask --address tcp://10.0.0.5:8786
             %runner dask --address client
@@ -236,7 +237,7 @@ class FuturesMagics(Magics):
             if changes:
                 api.set_session_defaults(defaults)
                 self._settings.refresh()
-        number = api.default_workers(defaults.runner) if defaults.workers is None else defaults.workers
+        number = api.workers_of(defaults)
         where = f" at {defaults.address}" if defaults.address is not None else ""
         # Of a cluster elsewhere, nothing is known before it is asked.
         size = "" if where and defaults.workers is None else f", {number} worker{'' if number == 1 else 's'}"

@@ -13,7 +13,7 @@ from nbfutures.errors import InvalidOptionError
 
 __all__ = ["CLUSTERS", "RUNNERS", "JobOptions"]
 
-RUNNERS = ("threads", "processes", "dask", "ray")
+RUNNERS = ("threads", "processes", "dask", "ray", "inline")
 """Names of the runners, the default first."""
 
 CLUSTERS = ("dask", "ray")

@@ -1,4 +1,4 @@
-"""A lane of coroutines: one event loop in one thread, with many items in flight."""
+"""A lane of coroutines: one task run with many items in flight in an event loop."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Any
 from nbfutures.errors import ItemSkippedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
-from nbfutures.runtime.lane import NOTABLE_SECONDS, Lane, timed_out
+from nbfutures.runtime.event_loop import await_within
+from nbfutures.runtime.lane import NOTABLE_SECONDS, Lane
+from nbfutures.runtime.late import timed_out
+from nbfutures.runtime.shared_loop import home_loop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from nbfutures.runtime.lane import LaneWork
+    from nbfutures.runtime.shared_loop import SharedLoop
 
 __all__ = ["AsyncLane"]
 
@@ -25,11 +31,17 @@ class AsyncLane(Lane):
         work: What it shares with the job's other lanes.
         worker: Name of the worker, for the outcomes.
         slots: How many coroutines may run at once.
+        run: Runs a coroutine to its end in an event loop, and blocks.
     """
 
-    def __init__(self, work: LaneWork, worker: str, slots: int) -> None:
+    def __init__(
+        self, work: LaneWork, worker: str, slots: int, run: Callable[[Coroutine[Any, Any, None]], Any] = asyncio.run
+    ) -> None:
         super().__init__(work, worker)
         self.slots = slots
+        self._run = run
+        self.home: SharedLoop | None = None
+        """The shared loop that it runs in, once it does."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stir: asyncio.Event | None = None
 
@@ -42,10 +54,11 @@ class AsyncLane(Lane):
                 loop.call_soon_threadsafe(event.set)
 
     def _work_through(self) -> None:
-        asyncio.run(self._work_through_async())
+        self._run(self._work_through_async())
 
     async def _work_through_async(self) -> None:
         work, queue = self.work, self.work.queue
+        self.home = home_loop()
         self._loop = asyncio.get_running_loop()
         self._stir = asyncio.Event()
         tasks: set[asyncio.Task[None]] = set()
@@ -56,7 +69,7 @@ class AsyncLane(Lane):
                 self._stir.set()
 
         while True:
-            while len(tasks) < self.slots and (work.quota is None or self.pulled < work.quota):
+            while self.is_open and len(tasks) < self.slots and (work.quota is None or self.pulled < work.quota):
                 index = queue.try_pull()
                 if index is None:
                     break
@@ -69,7 +82,7 @@ class AsyncLane(Lane):
                 tasks.add(task)
                 task.add_done_callback(done)
             pause = queue.seconds_to_turn() if len(queue) else 0.0
-            if not tasks and not pause and not queue.may_get_more:
+            if not tasks and (not self.is_open or (not pause and not queue.may_get_more)):
                 break
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stir.wait(), pause or None)
@@ -85,10 +98,14 @@ class AsyncLane(Lane):
             try:
                 value = await self._call_async(index)
             except BaseException as error:
-                started = self.running.pop(index)
+                started = self.running.pop(index, None)
+                if started is None:
+                    return  # It was given up on meanwhile, and is told or queued again.
                 self._note_failure(index, error, started, ended=now(), used=self._used(cpu_started), sink=sink)
             else:
-                started = self.running.pop(index)
+                started = self.running.pop(index, None)
+                if started is None:
+                    return
                 self.records.append(
                     Outcome(
                         index=index,
@@ -121,16 +138,7 @@ class AsyncLane(Lane):
                 made = work.work.call(index)
                 if not inspect.isawaitable(made):
                     return made
-                if work.timeout is None:
-                    return await made
-                limit = asyncio.timeout(work.timeout)
-                try:
-                    async with limit:
-                        return await made
-                except TimeoutError:
-                    if limit.expired():
-                        raise timed_out(work.timeout) from None
-                    raise
+                return await await_within(made, work.timeout, timed_out(work.timeout or 0.0))
             except ItemSkippedError:
                 raise
             except Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import sys
 import threading
 from collections import deque
@@ -13,6 +14,7 @@ from nbfutures.model.outcome import CapturedOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 __all__ = ["CAPTURE_LIMIT", "OutputSink", "install", "into", "renew", "uninstall"]
 
@@ -60,10 +62,12 @@ class _Kept:
 class OutputSink:
     """Where the prints of one item go."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_kept", "lets_debuggers_speak")
 
-    def __init__(self) -> None:
+    def __init__(self, *, lets_debuggers_speak: bool = False) -> None:
         self._kept: dict[str, _Kept] = {}
+        self.lets_debuggers_speak = lets_debuggers_speak
+        """Whether what is written while the item is in a debugger goes where it would without a sink."""
 
     def write(self, stream: str, text: str) -> None:
         """Keep a text that the item wrote.
@@ -108,7 +112,7 @@ class _SplitStream:
 
     def write(self, text: str) -> int:
         sink = _current.get()
-        if sink is None:
+        if sink is None or (sink.lets_debuggers_speak and _is_debugging()):
             return int(self._nbfutures_stream.write(text) or 0)
         sink.write(self._nbfutures_name, text)
         return len(text)
@@ -120,6 +124,22 @@ class _SplitStream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._nbfutures_stream, name)
 
+
+def _is_debugging() -> bool:
+    """Tell whether a debugger writes, or the code that it steps through."""
+    if isinstance(getattr(sys.gettrace(), "__self__", None), bdb.Bdb):
+        return True
+    # One that does not trace, or not by `sys.settrace`, is found among those who called.
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name in _LOOPS and isinstance(frame.f_locals.get("self"), bdb.Bdb):
+            return True
+        frame = frame.f_back
+    return False
+
+
+_LOOPS = frozenset({"cmdloop", "interaction", "set_trace"})
+"""Methods of a debugger in which it talks."""
 
 _lock = threading.Lock()
 _users = 0

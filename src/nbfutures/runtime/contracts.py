@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nbfutures.model.options import JobOptions
     from nbfutures.model.outcome import Outcome, OutcomeKind
 
-__all__ = ["Run", "Work"]
+__all__ = ["Caller", "Run", "Work"]
 
 
 class Work(Protocol):
@@ -55,6 +55,23 @@ class Work(Protocol):
         ...
 
 
+class Caller(Protocol):
+    """The thread that makes a job's calls, where that is the one which asked for it; `CallingThread` is what it is."""
+
+    @property
+    def name(self) -> str:
+        """What people call the thread."""
+        ...
+
+    def call(self, body: Callable[[], Any]) -> Any:
+        """Have `body` called in that thread, and wait for it."""
+        ...
+
+    def serve(self) -> None:
+        """Make the job's calls in the current thread until the job is done."""
+        ...
+
+
 class Run(Protocol):
     """A job, for those who run it; `JobRun` is what it is."""
 
@@ -70,6 +87,7 @@ class Run(Protocol):
     result: Any
     owner: Any
     thread: threading.Thread | None
+    caller: Caller | None
 
     @property
     def cpu_clock(self) -> Callable[[], float]:

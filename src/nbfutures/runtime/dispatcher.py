@@ -9,6 +9,7 @@ from nbfutures.errors import ItemCancelledError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime import capture
+from nbfutures.runtime.countdown import Countdown
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.work_queue import WorkQueue
 
@@ -87,7 +88,7 @@ class Dispatcher:
         self._wake = threading.Event()
         self._window: Window | None = None
         self._reason = "Cancelled before it ran. Run it with job.retry()."
-        self._awaited: dict[PrefectFuture[Any], list[_Countdown]] = {}
+        self._awaited: dict[PrefectFuture[Any], list[Countdown]] = {}
 
     # --- from any thread -------------------------------------------------------------------------------------------
 
@@ -194,11 +195,11 @@ class Dispatcher:
             if not waiting:
                 self._open_gate(index)
                 continue
-            countdown = _Countdown(len(waiting), lambda index=index: self._open_gate(index))  # type: ignore[misc]
+            countdown = Countdown(len(waiting), lambda index=index: self._open_gate(index))  # type: ignore[misc]
             for future in waiting:
                 self._await(future, countdown)
 
-    def _await(self, future: PrefectFuture[Any], countdown: _Countdown) -> None:
+    def _await(self, future: PrefectFuture[Any], countdown: Countdown) -> None:
         # One callback for each future, however many items wait for it: some of Prefect's futures hold only one.
         waiting = self._awaited.get(future)
         if waiting is not None:
@@ -224,21 +225,3 @@ class Dispatcher:
             self._gated.discard(index)
         self.queue.put([index])
         self.wake()
-
-
-class _Countdown:
-    """Calls `then` when it was called for the last of several futures."""
-
-    __slots__ = ("_left", "_lock", "_then")
-
-    def __init__(self, count: int, then: Callable[[], None]) -> None:
-        self._left = count
-        self._lock = threading.Lock()
-        self._then = then
-
-    def __call__(self) -> None:
-        with self._lock:
-            self._left -= 1
-            done = self._left == 0
-        if done:
-            self._then()

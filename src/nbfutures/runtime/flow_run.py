@@ -17,6 +17,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from nbfutures.errors import JobCrashedError
 from nbfutures.runtime import flow_start
 from nbfutures.runtime.dispatcher import Dispatcher
+from nbfutures.runtime.inline_lane import InlineLaneWindow, InlineTaskWindow
 from nbfutures.runtime.lane import LaneWork
 from nbfutures.runtime.lane_window import LaneWindow
 from nbfutures.runtime.names import flow_name, run_name
@@ -39,6 +40,9 @@ __all__ = ["flow_settings", "run_calls", "run_launch", "wait_for_futures"]
 
 _SPARE_THREADS = 1000
 """For items that were given up on: their threads are lost to the pool. A pool starts a thread when it needs one."""
+
+_COROUTINES = 100
+"""Coroutines at once where neither `workers` nor `in_flight` says otherwise."""
 
 _logger = logging.getLogger(__name__)
 
@@ -92,15 +96,20 @@ def run_launch(job: str) -> State[Any]:
             # One for each worker: what waits can then be taken back, and what runs can be stopped alone.
             size = min(options.in_flight or run.workers, run.workers)
             return RemoteTaskWindow(dispatcher, feed, runner, work, size=size)
+        if work.is_task and options.runner == "inline":
+            return InlineTaskWindow(dispatcher, feed, runner, work, size=1)
         if work.is_task:
-            size = options.in_flight or 2 * run.workers + 2
+            # Coroutines need no thread: where no number of workers is given, all of the window runs at once.
+            is_open = work.is_async and not options.workers
+            size = options.in_flight or (_COROUTINES if is_open else 2 * run.workers + 2)
             return TaskWindow(dispatcher, feed, runner, work, size=size)
         shared = LaneWork(
             work=work,
             queue=dispatcher.queue,
             state=run.state,
             wake=dispatcher.wake,
-            is_async=work.is_async,
+            # One at a time: whoever runs a coroutine inline is blocked by it as by a plain function.
+            is_async=work.is_async and options.runner != "inline",
             quota=None if isinstance(options.batch, str) else options.batch,
             retries=options.retries or 0,
             retry_delay=options.retry_delay or 0.0,
@@ -116,7 +125,9 @@ def run_launch(job: str) -> State[Any]:
             return RemoteWindow(
                 dispatcher, feed, runner, shared, workers=run.workers, in_flight=options.in_flight, name=run.name
             )
-        in_flight = options.in_flight or (options.workers if work.is_async else None)
+        if options.runner == "inline":
+            return InlineLaneWindow(dispatcher, feed, runner, shared, workers=1, in_flight=1, name=run.name)
+        in_flight = options.in_flight or ((options.workers or _COROUTINES) if work.is_async else None)
         return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
     try:
@@ -147,8 +158,9 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
         indices = _resolve_length(run, work)
     if run.state.is_done:
         return
-    spare = _SPARE_THREADS if run.options.runner == "threads" and not work.is_task else 0
-    workers = run.workers + spare
+    spare = _SPARE_THREADS if run.options.runner in {"threads", "inline"} and not work.is_task else 0
+    is_open = work.is_task and work.is_async and run.options.runner == "threads" and not run.options.workers
+    workers = (run.options.in_flight or _COROUTINES) if is_open else run.workers + spare
     runner = make_runner(run.options, workers, run.workers)
     _note_cluster(run, runner)
     again = f" (retry {run.rounds})" if run.rounds else ""

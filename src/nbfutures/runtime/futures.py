@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.contracts import Run
 
-__all__ = ["ItemFuture", "value_of"]
+__all__ = ["ItemFuture", "JobFuture", "value_of"]
 
 R = TypeVar("R")
 

@@ -15,8 +15,9 @@ from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Settled
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
+from nbfutures.runtime.calling_thread import CallingThread
 from nbfutures.runtime.job_waiting import as_settled, raisable
-from nbfutures.runtime.runners import check_installed, default_workers
+from nbfutures.runtime.runners import check_installed, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from nbfutures.model.dry_run import DryRunReport
     from nbfutures.model.item import Item
     from nbfutures.model.options import JobOptions
-    from nbfutures.runtime.contracts import Work
+    from nbfutures.runtime.contracts import Caller, Work
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.futures import ItemFuture, JobFuture
     from nbfutures.runtime.session import Session
@@ -52,7 +53,7 @@ class JobRun:
         self.work = work
         self.options = options
         self.session = session
-        self.workers = options.workers or default_workers(options.runner)
+        self.workers = workers_of(options)
         self.state = JobState(name, work.known_length or 0, workers=self.workers, is_flow=work.is_flow)
         if work.known_length is None:
             self.state.set_open_ended(is_open=True)
@@ -67,6 +68,9 @@ class JobRun:
         self.rounds = 0
         self.thread: threading.Thread | None = None
         """The flow thread; it outlives the job a little, until Prefect knows how the flow run ended."""
+        has_calls = work.owns_calls or work.is_flow
+        self.caller: Caller | None = CallingThread(self) if options.runner == "inline" and has_calls else None
+        """The thread that makes the calls, where that is the one which asks for the job."""
         self._dispatchers: list[Dispatcher] = []
         self._paused = False
         self._stop = threading.Event()
@@ -79,11 +83,12 @@ class JobRun:
     # --- what people do --------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Run the job in the background."""
+        """Run the job in the background; or to its end, where it runs inline."""
         self.session.start()
         self.session.add(self)
         if not self.state.is_done:
             self._launch(self.work.all_indices())
+            self._serve()
 
     def cancel(self, reason: str = "Cancelled before it ran. Run it with job.retry().") -> None:
         """Cancel what has not started; what runs ends by itself. Does not block."""
@@ -118,7 +123,7 @@ class JobRun:
         self.state.set_phase(JobPhase.RUNNING)
 
     def retry(self, indices: Iterable[int], fn: Callable[..., Any] | None = None) -> int:
-        """Run settled items once more.
+        """Run settled items once more, in the background; or to their end, where the job runs inline.
 
         Args:
             indices: The items; those that have not ended are left alone.
@@ -127,6 +132,16 @@ class JobRun:
         Returns:
             How many items run again.
         """
+        opened = self._reopen(indices, fn)
+        if opened:
+            self._serve()
+        return opened
+
+    def _serve(self) -> None:
+        if self.caller is not None:
+            self.caller.serve()
+
+    def _reopen(self, indices: Iterable[int], fn: Callable[..., Any] | None) -> int:
         self.work.check_retry()
         with self.lock:
             if fn is not None:

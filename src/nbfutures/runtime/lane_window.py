@@ -10,11 +10,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 
-from nbfutures.errors import ItemTimeoutError, JobCrashedError
+from nbfutures.errors import JobCrashedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.async_lane import AsyncLane
 from nbfutures.runtime.lane import Lane, LaneWork
+from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, given_up_on
 from nbfutures.runtime.names import template_of
+from nbfutures.runtime.shared_loop import PATIENCE_SECONDS, run_shared
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -26,13 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LaneWindow"]
 
-_COROUTINES = 100
-"""Coroutines in flight where neither `workers` nor `in_flight` says otherwise."""
-_GRACE_SECONDS = 0.25
-"""How long an item may take to notice its timeout before it is given up on."""
 _EMPTY_CRASHES = 3
 """Task runs that may crash before they ran an item, one after the other, before the job crashes."""
-
 _lanes: dict[str, Lane] = {}
 _numbers = itertools.count(1)
 
@@ -76,7 +73,7 @@ class LaneWindow:
         self._feed = feed
         self._runner = runner
         self._work = work
-        self._slots = in_flight or _COROUTINES
+        self._slots = in_flight or workers
         self._most = 1 if work.is_async else min(workers, in_flight or workers)
         self._name = name
         self._lanes: dict[Lane, tuple[str, int]] = {}
@@ -112,8 +109,10 @@ class LaneWindow:
         told: list[Outcome] = []
         for lane in list(self._lanes):
             told.extend(lane.drain())
-            if self._work.timeout is not None and not self._work.is_async:
-                told.extend(self._give_up_late(lane, self._work.timeout))
+            if isinstance(lane, AsyncLane):
+                told.extend(self._leave_blocked(lane))
+            elif self._work.timeout is not None:
+                told.extend(self._give_up_late(lane, self._work.timeout, STUCK_THREAD))
         if told:
             self._run.settle(told)
 
@@ -134,21 +133,27 @@ class LaneWindow:
             lane.stir()
 
     def _start(self) -> None:
-        slots = self._slots - sum(len(lane.running) for lane in list(self._lanes))
+        # What is in a loop that is blocked does not go on, and is not counted.
+        slots = self._slots - sum(
+            len(lane.running) for lane in list(self._lanes) if lane.is_open or not _is_blocked(lane)
+        )
         if self._work.is_async and slots < 1:
             return
         self._count += 1
         # A lane that takes no more items has left its place to another, though Prefect may still record its end.
         used = {number for lane, (_, number) in list(self._lanes.items()) if lane.is_open}
         number = next(number for number in itertools.count(1) if number not in used)
-        worker = f"thread {number}"
-        lane = AsyncLane(self._work, worker, slots) if self._work.is_async else Lane(self._work, worker)
+        lane = self._make_lane(number, slots)
         key = f"{self._name} {self._count} ({next(_numbers)})"
         _lanes[key] = lane
         self._lanes[lane] = (key, number)
         named = run_lane.with_options(name=self._name, task_run_name=template_of(f"{self._name} {self._count}"))
         future = self._runner.submit(named, {"lane": key})
         self._feed.watch(future, lambda: self._on_done(lane, future))
+
+    def _make_lane(self, number: int, slots: int) -> Lane:
+        worker = f"thread {number}"
+        return AsyncLane(self._work, worker, slots, run_shared) if self._work.is_async else Lane(self._work, worker)
 
     def _on_done(self, lane: Lane, future: PrefectFuture[Any]) -> None:
         """Take in the end of a lane's task run; on the feed's thread."""
@@ -168,21 +173,27 @@ class LaneWindow:
             self._run.crash(problem)
         self._dispatcher.wake()
 
-    def _give_up_late(self, lane: Lane, timeout: float) -> list[Outcome]:
+    def _leave_blocked(self, lane: AsyncLane) -> list[Outcome]:
+        """Give up on what ran out of time where something blocks the event loop; the rest runs in another loop."""
+        home, timeout = lane.home, self._work.timeout
+        if home is None or not lane.running or home.silent_for < GRACE_SECONDS:
+            return []
+        late = self._give_up_late(lane, timeout, STUCK_LOOP) if timeout is not None else []
+        if late or not lane.is_open or home.silent_for > PATIENCE_SECONDS:
+            lane.is_open = False
+            home.retire()
+        return late
+
+    def _give_up_late(self, lane: Lane, timeout: float, why: str) -> list[Outcome]:
         now = self._run.state.clock.now()
         late: list[Outcome] = []
         for index, started in lane.running.copy().items():
-            if now - started < timeout + _GRACE_SECONDS or not lane.abandon(index):
+            if now - started < timeout + GRACE_SECONDS or not lane.abandon(index):
                 continue
             if self._work.takes_another_try(index):
                 self._work.queue.put_later(index, now + self._work.retry_delay)
                 continue
-            error = ItemTimeoutError(
-                f"The item ran longer than its timeout of {timeout:g} s and was given up on; a thread cannot be "
-                f"stopped from outside, so its call ends by itself. Give it more time, or split its work into smaller "
-                f"items."
-            )
-            late.append(self._failed(index, error, started))
+            late.append(self._failed(index, given_up_on(timeout, why), started))
         return late
 
     def _failed(self, index: int, error: BaseException, started: float) -> Outcome:
@@ -196,6 +207,11 @@ class LaneWindow:
             attempts=self._work.tries(index) + 1,
             round=self._run.state.round_of(index),
         )
+
+
+def _is_blocked(lane: Lane) -> bool:
+    home = lane.home if isinstance(lane, AsyncLane) else None
+    return home is not None and home.silent_for > GRACE_SECONDS
 
 
 def _problem_of(future: PrefectFuture[Any]) -> BaseException | None:

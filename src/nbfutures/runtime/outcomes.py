@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
     from prefect.futures import PrefectFuture
 
+    from nbfutures.runtime.shared_loop import SharedLoop
+
 __all__ = ["Observed", "outcome_of"]
 
 
@@ -30,6 +32,8 @@ class Observed:
     ended: float | None = None
     cpu_seconds: float | None = None
     worker: str | None = None
+    home: SharedLoop | None = None
+    """The event loop that runs it, where it is async and shares one."""
     attempts: int = 0
     output: CapturedOutput | None = None
     error: BaseException | None = None

@@ -30,6 +30,7 @@ _RECHECKS = 3
 _DRAIN_SECONDS = 10.0
 _JOBS_KEPT = 100
 _WARM = (
+    "nbfutures.runtime.shared_loop",
     "nbfutures.runtime.runners.processes",
     "nbfutures.runtime.clusters.dask",
     "nbfutures.runtime.clusters.ray",

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.utilities.callables import collapse_variadic_parameters, get_parameter_defaults
 
+from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.cancelling import take_back
+from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, given_up_on
 from nbfutures.runtime.outcomes import Observed, outcome_of
+from nbfutures.runtime.runners.threads import ThreadsRunner
+from nbfutures.runtime.shared_loop import home_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from nbfutures.model.options import JobOptions
-    from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.work import CallWork
@@ -75,7 +78,28 @@ class TaskWindow:
             self._submit(index)
 
     def sweep(self) -> None:
-        """Do nothing: each task run is told when it is done."""
+        """Give up on coroutines that ran out of time where something blocks their event loop."""
+        limit = self._prepared.task.timeout_seconds if self._work.is_async else None
+        if limit is None:
+            return
+        now = self._run.state.clock.now()
+        for index, (future, seen) in list(self._in_flight.items()):
+            home, started = seen.home, seen.started
+            if home is None or started is None or seen.ended is not None or home.silent_for < GRACE_SECONDS:
+                continue
+            if now - started < limit + GRACE_SECONDS or self._in_flight.pop(index, None) is None:
+                continue
+            home.retire()
+            if isinstance(self._runner, ThreadsRunner):
+                self._runner.let_go(future)
+            error = given_up_on(limit, STUCK_LOOP)
+            round_ = self._run.state.round_of(index)
+            self._run.settle([
+                Outcome(
+                    index, OutcomeKind.FAILED, None, error, seen.queued, started, now,
+                    worker=seen.worker, attempts=seen.attempts, round=round_,
+                )
+            ])  # fmt: skip
 
     def close(self) -> None:
         """Do nothing: what is in flight ends by itself."""
@@ -115,7 +139,10 @@ class TaskWindow:
         state = self._run.state
         outcome = outcome_of(future, index, now=state.clock.now(), round_=state.round_of(index), observed=seen)
         told = self._ending(outcome, seen)
-        self._in_flight.pop(index, None)
+        entry = self._in_flight.get(index)
+        if entry is None or entry[0] is not future:
+            return  # It was given up on meanwhile.
+        del self._in_flight[index]
         if told is not None:
             self._run.settle([told])
         self._dispatcher.wake()
@@ -126,7 +153,9 @@ class TaskWindow:
 
     def _observed(self, task: Task[Any, Any], index: int, seen: Observed) -> Task[Any, Any]:  # noqa: ARG002 - for others
         """Return a copy of the task that notes in `seen` when and where its function runs."""
-        return observe(task, seen, self._run.state.clock.now, self._run.cpu_clock)
+        return observe(
+            task, seen, self._run.state.clock.now, self._run.cpu_clock, is_watched=self._run.caller is not None
+        )
 
     def _ending(self, outcome: Outcome, seen: Observed) -> Outcome | None:  # noqa: ARG002 - for others
         """Return the outcome to be told, or `None` if the item is tried again."""
@@ -171,7 +200,12 @@ def with_job_options(task: Task[Any, Any], options: JobOptions) -> Task[Any, Any
 
 
 def observe(
-    task: Task[Any, Any], seen: Observed, now: Callable[[], float], cpu_clock: Callable[[], float] = time.thread_time
+    task: Task[Any, Any],
+    seen: Observed,
+    now: Callable[[], float],
+    cpu_clock: Callable[[], float] = time.thread_time,
+    *,
+    is_watched: bool = False,
 ) -> Task[Any, Any]:
     """Return a copy of a task that notes in `seen` when and where its function runs.
 
@@ -180,30 +214,34 @@ def observe(
         seen: Filled in by the thread that runs the function.
         now: Tells the time in seconds since the epoch.
         cpu_clock: Tells the CPU seconds of the calling thread.
+        is_watched: Whether somebody may debug it.
     """
     fn = task.fn
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return task
-    sink = capture.OutputSink()
+    is_async = inspect.iscoroutinefunction(fn)
+    sink = capture.OutputSink(lets_debuggers_speak=is_watched)
 
     def begin() -> float:
         capture.renew()
         seen.attempts += 1
         seen.worker = _worker_name()
+        seen.home = home_loop() if is_async else None
         seen.ended = None
         seen.error = seen.traceback = None
         seen.started = now()
         return cpu_clock()
 
     def end(cpu_started: float, error: BaseException | None) -> None:
-        seen.cpu_seconds = cpu_clock() - cpu_started
+        # In a shared loop, what others use in between would count as well.
+        seen.cpu_seconds = cpu_clock() - cpu_started if seen.home is None else None
         seen.ended = now()
         seen.output = sink.take()
         seen.error = error
         # From the user's function on: Prefect's frames come before it while the error goes up.
         seen.traceback = error.__traceback__.tb_next if error is not None and error.__traceback__ else None
 
-    if inspect.iscoroutinefunction(fn):
+    if is_async:
 
         @functools.wraps(fn)
         async def observed_async(*args: Any, **kwargs: Any) -> Any:
@@ -244,6 +282,8 @@ def observe(
 
 def _worker_name() -> str:
     """Name the current thread as people count: "thread 1" is the pool's first."""
-    name = threading.current_thread().name
+    if threading.current_thread() is threading.main_thread():
+        return "main thread"
+    name = threading.current_thread().name.removeprefix("nbfutures ")
     _, _, number = name.rpartition("_")
     return f"thread {int(number) + 1}" if number.isdigit() else name

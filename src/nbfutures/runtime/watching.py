@@ -15,11 +15,13 @@ from nbfutures.errors import ItemCancelledError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.item import Item
 from nbfutures.runtime.cancelling import take_back
+from nbfutures.runtime.event_loop import run_here
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.flow_run import flow_settings, wait_for_futures
 from nbfutures.runtime.names import flow_name, template_of
 from nbfutures.runtime.outcomes import Observed, outcome_of
 from nbfutures.runtime.runners import make_flow_runner
+from nbfutures.runtime.runners.inline import AtOnceRunner
 from nbfutures.runtime.task_window import observe
 
 if TYPE_CHECKING:
@@ -129,12 +131,21 @@ def run_flow(
                 on_running=[*made.on_running_hooks, _NoteFlowRun(run)],
             )
             with flow_settings(run):
-                called = named(*args, **kwargs)
-                run.result = asyncio.run(called) if inspect.iscoroutine(called) else called
+                run.result = _call_flow(run, named, args, kwargs)
     except BaseException as error:
         run.fail(ItemCancelledError("The flow was cancelled.") if run.stopped.is_set() else error)
     finally:
         run.state.set_open_ended(is_open=False)
+
+
+def _call_flow(run: Run, named: Flow[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def call_here() -> Any:
+        called = named(*args, **kwargs)
+        if not inspect.iscoroutine(called):
+            return called
+        return asyncio.run(called) if run.caller is None else run_here(called)
+
+    return call_here() if run.caller is None else run.caller.call(call_here)
 
 
 def _flow_of(fn: Callable[..., Any], run: Run) -> Flow[Any, Any]:
@@ -200,8 +211,8 @@ class _WatchingRunner(TaskRunner[Any]):
         clock = self._run.state.clock
         seen = Observed(queued=clock.now())
         # What leaves the process cannot be observed where it runs.
-        local = isinstance(self._inner, ThreadPoolTaskRunner)
-        made = observe(task, seen, clock.now) if local else task
+        local = isinstance(self._inner, ThreadPoolTaskRunner | AtOnceRunner)
+        made = observe(task, seen, clock.now, is_watched=self._run.caller is not None) if local else task
         future: PrefectFuture[Any] = self._inner.submit(made, parameters, wait_for, dependencies)
         self._watched.add(future, seen, {"task": task.name, **parameters})
         return future

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemSkippedError, MapArgumentsError, NbfuturesError
 from nbfutures.runtime.mapping import CallTable, bind, call_with, find_futures, map_calls, pending_lengths, single_call
+from nbfutures.runtime.shared_loop import run_shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -100,13 +99,9 @@ class CallWork:
         return range(len(self.table))
 
     def call_again(self, index: int) -> Any:
-        """Make the call of an item again, in the calling thread; a coroutine runs in a loop of its own thread."""
+        """Make the call of an item again, in the calling thread; a coroutine runs where those of jobs do."""
         made = self.call(index)
-        if not inspect.iscoroutine(made):
-            return made
-        # A notebook's main thread has a loop that runs already.
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, made).result()
+        return run_shared(made) if inspect.iscoroutine(made) else made
 
     def check_retry(self) -> None:
         """Do nothing: calls can be made again."""

@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 
     from nbfutures.model.options import JobOptions
 
-__all__ = ["KERNEL_RUNNERS", "check_installed", "default_workers", "make_flow_runner", "make_runner"]
+__all__ = ["KERNEL_RUNNERS", "check_installed", "default_workers", "make_flow_runner", "make_runner", "workers_of"]
 
 _MODULES = {
     "threads": "nbfutures.runtime.runners.threads",
     "processes": "nbfutures.runtime.runners.processes",
     "dask": "nbfutures.runtime.runners.dask",
     "ray": "nbfutures.runtime.runners.ray",
+    "inline": "nbfutures.runtime.runners.inline",
 }
-KERNEL_RUNNERS = ("threads",)
+KERNEL_RUNNERS = ("threads", "inline")
 """Those whose items run in the kernel's own process."""
 _NEEDED = {"dask": ("prefect_dask", "distributed"), "ray": ("prefect_ray", "ray")}
 """What is not installed with nbfutures itself, but with its extra of the runner's name."""
@@ -30,6 +31,8 @@ _NEEDED = {"dask": ("prefect_dask", "distributed"), "ray": ("prefect_ray", "ray"
 
 def default_workers(runner: str = "threads") -> int:
     """Return how many workers a runner has: for threads CPUs + 4, at most 32, as `ThreadPoolExecutor`; else CPUs."""
+    if runner == "inline":
+        return 1
     cpus = os.cpu_count() or 1
     return min(32, cpus + 4) if runner == "threads" else cpus
 
@@ -42,6 +45,15 @@ def check_installed(name: str) -> None:
             f"The runner {name!r} needs {' and '.join(missing)}, which is not installed. Install it and restart the "
             f"kernel: %pip install 'nbfutures[{name}]'. Or use runner='processes'."
         )
+
+
+def workers_of(options: JobOptions) -> int:
+    """Return how many workers a job with these options has."""
+    return (
+        default_workers(options.runner)
+        if options.runner == "inline"
+        else options.workers or default_workers(options.runner)
+    )
 
 
 def make_runner(options: JobOptions, size: int, nested: int) -> TaskRunner[Any]:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from contextvars import ContextVar
+import uuid
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
+from prefect.futures import PrefectConcurrentFuture
+from prefect.task_engine import run_task_async
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from nbfutures.runtime.countdown import Countdown
+from nbfutures.runtime.futures import ItemFuture, JobFuture
+from nbfutures.runtime.mapping import find_futures
+from nbfutures.runtime.shared_loop import BoundedLoop
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from prefect.client.schemas.objects import RunInput
-    from prefect.futures import PrefectConcurrentFuture, PrefectFuture
+    from prefect.futures import PrefectFuture
     from prefect.tasks import Task
 
     from nbfutures.model.options import JobOptions
 
-__all__ = ["ThreadsRunner", "make", "make_for_flow", "nesting"]
+__all__ = ["ThreadsRunner", "make", "make_for_flow", "nesting", "when_done"]
 
 nesting: ContextVar[int] = ContextVar("nbfutures_nesting", default=0)
 """How many task runs of the current job enclose the code that runs."""
@@ -39,6 +50,7 @@ class ThreadsRunner(ThreadPoolTaskRunner[Any]):
         super().__init__(max_workers=max_workers)
         self._nested = nested or max_workers
         self._levels: dict[int, ThreadPoolTaskRunner[Any]] = {}
+        self._coroutines: dict[int, BoundedLoop] = {}
         self._levels_lock = threading.Lock()
 
     def duplicate(self) -> ThreadsRunner:
@@ -54,6 +66,8 @@ class ThreadsRunner(ThreadPoolTaskRunner[Any]):
     ) -> PrefectConcurrentFuture[Any]:
         """Run a task in a thread of the pool of the caller's level. Never blocks."""
         level = nesting.get()
+        if task.isasync:
+            return self._submit_async(level, task, parameters, wait_for, dependencies)
         # The pool copies the caller's context into the worker.
         token = nesting.set(level + 1)
         try:
@@ -62,6 +76,52 @@ class ThreadsRunner(ThreadPoolTaskRunner[Any]):
             return self._level(level).submit(task, parameters, wait_for, dependencies)
         finally:
             nesting.reset(token)
+
+    def _submit_async(
+        self,
+        level: int,
+        task: Task[Any, Any],
+        parameters: dict[str, Any],
+        wait_for: Iterable[PrefectFuture[Any]] | None,
+        dependencies: dict[str, set[RunInput]] | None,
+    ) -> PrefectConcurrentFuture[Any]:
+        """Run an async task in the shared event loop: as many as there would be threads, without a thread for each."""
+        run_id = uuid.uuid4()
+        upstream = list(wait_for or ())
+        future: Future[Any] = Future()
+        bounded = self._bounded(level)
+        given: dict[str, Any] = {
+            "task": task,
+            "task_run_id": run_id,
+            "parameters": parameters,
+            "wait_for": upstream,
+            "return_type": "state",
+            "dependencies": dependencies,
+            "context": {"cancel_event": threading.Event()},
+        }
+        context = copy_context()
+        context.run(nesting.set, level + 1)
+        # Prefect's engine does not await what a task depends on: it would block the loop that this needs, perhaps.
+        when_done(
+            find_futures([parameters, upstream]),
+            lambda: context.run(bounded.submit, functools.partial(run_task_async, **given), future),
+        )
+        return PrefectConcurrentFuture(task_run_id=run_id, wrapped_future=future)
+
+    def let_go(self, future: PrefectFuture[Any]) -> None:
+        """Give the place of an async task that was given up on to another."""
+        wrapped = getattr(future, "wrapped_future", None)
+        if wrapped is not None:
+            with self._levels_lock:
+                coroutines = list(self._coroutines.values())
+            for bounded in coroutines:
+                bounded.let_go(wrapped)
+
+    def _bounded(self, level: int) -> BoundedLoop:
+        with self._levels_lock:
+            if level not in self._coroutines:
+                self._coroutines[level] = BoundedLoop(self._nested if level else self._max_workers)
+            return self._coroutines[level]
 
     def _level(self, level: int) -> ThreadPoolTaskRunner[Any]:
         with self._levels_lock:
@@ -76,8 +136,36 @@ class ThreadsRunner(ThreadPoolTaskRunner[Any]):
         super().__exit__(exc_type, exc_value, traceback)
         with self._levels_lock:
             levels = [self._levels.pop(level) for level in sorted(self._levels)]
+            coroutines = list(self._coroutines.values())
+        for bounded in coroutines:
+            bounded.close()
         for pool in levels:
             pool.__exit__(exc_type, exc_value, traceback)
+
+
+def when_done(futures: Sequence[PrefectFuture[Any]], then: Callable[[], None]) -> None:
+    """Call `then` once futures have ended, in whatever way; at once if they have. Does not block."""
+    if not futures:
+        then()
+        return
+    countdown = Countdown(len(futures), then)
+    others: list[PrefectFuture[Any]] = []
+    for future in futures:
+        if isinstance(future, PrefectConcurrentFuture | ItemFuture | JobFuture):
+            future.add_done_callback(lambda _: countdown())
+        else:
+            others.append(future)
+
+    def wait() -> None:
+        for future in others:
+            # How it ended is for Prefect's engine to find out.
+            with suppress(Exception, CancelledError):
+                future.wait()
+            countdown()
+
+    if others:
+        # Some of Prefect's futures hold one callback for each run, which may be somebody else's.
+        threading.Thread(target=copy_context().run, args=(wait,), name="nbfutures upstream", daemon=True).start()
 
 
 def make(options: JobOptions, size: int, nested: int) -> ThreadsRunner:  # noqa: ARG001 - as every runner's
