@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from prefect.context import FlowRunContext, SettingsContext, TagsContext, get_settings_context
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_engine import run_flow
 
 from nbfutures.runtime.names import run_name, template_of
-from nbfutures.runtime.shared_client import shared_client
+from nbfutures.runtime.shared_client import PAUSES, shared_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["changed_settings", "one_at_a_time", "start_flow", "started"]
 
 _START_SECONDS = 3.0
-_PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32)
-"""Seconds between attempts; Prefect's own client pauses 2 s before its second."""
 
 
 class _Turn:
@@ -83,7 +79,7 @@ def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str
             # Within another flow run Prefect knows best how to make it a child of that.
             flow.with_options(flow_run_name=template_of(name))(**parameters, return_state=True)
             return
-        with shared_client() as client:
+        with shared_client() as client, changed_settings("client", max_retries=len(PAUSES)):
             flow_run = _create_flow_run(client, flow, parameters, run_name(name))
             run_flow(flow, flow_run=flow_run, parameters=dict(parameters), return_type="state")
 
@@ -109,15 +105,4 @@ def _create_flow_run(
     client: SyncPrefectClient, flow: Flow[Any, Any], parameters: Mapping[str, Any], name: str
 ) -> FlowRun:
     tags = TagsContext.get().current_tags
-    for pause in _PAUSES:
-        try:
-            with changed_settings("client", max_retries=0):
-                return client.create_flow_run(flow, name=name, parameters=dict(parameters), tags=tags)
-        except PrefectHTTPStatusError as error:
-            if error.response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-                raise
-            threading.Event().wait(pause)
-        except Exception:
-            # A connection that was cut, perhaps: with its retries, Prefect's client knows what to try again.
-            break
     return client.create_flow_run(flow, name=name, parameters=dict(parameters), tags=tags)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from prefect.context import SyncClientContext, get_settings_context
@@ -11,10 +12,30 @@ from prefect.context import SyncClientContext, get_settings_context
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import httpx
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.settings import Settings
 
-__all__ = ["close_client", "shared_client", "warm_client"]
+__all__ = ["PAUSES", "close_client", "shared_client", "warm_client"]
+
+
+PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds between attempts: a minute together, as Prefect's client has it, which begins with 2 s."""
+_ATTEMPTS = "nbfutures_attempts"
+
+
+def _have_tried_again_soon(response: httpx.Response) -> None:
+    """Have Prefect's client try again soon what its server could not do for a moment.
+
+    Two that write at the same moment meet in Prefect's SQLite as "database is locked" (PrefectHQ/prefect#18934), for
+    some milliseconds.
+    """
+    if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE or "Retry-After" in response.headers:
+        return
+    attempts = response.request.extensions.get(_ATTEMPTS, 0)
+    response.request.extensions[_ATTEMPTS] = attempts + 1
+    if attempts < len(PAUSES):
+        response.headers["Retry-After"] = str(PAUSES[attempts])
 
 
 class _Shared:
@@ -23,7 +44,7 @@ class _Shared:
     def __init__(self, settings: Settings) -> None:
         self._api = settings.api
         self._client = settings.client
-        self.context = SyncClientContext()
+        self.context = SyncClientContext(httpx_settings={"event_hooks": {"response": [_have_tried_again_soon]}})
         self.context.client.__enter__()
 
     def suits(self, settings: Settings) -> bool:
