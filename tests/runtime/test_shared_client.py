@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
+import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, temporary_settings
 
 import nbfutures as nbf
 from nbfutures.runtime.shared_client import close_client, shared_client
@@ -68,7 +69,25 @@ def test_it_closes_with_its_last_user(made):
 
 
 def test_other_settings_get_a_client_of_their_own(made):
-    with shared_client() as first, temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}), shared_client() as inner:
+    with shared_client() as first, temporary_settings({PREFECT_API_REQUEST_TIMEOUT: 7}), shared_client() as inner:
         assert inner is first, "Prefect's rule: the client of the context"
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}), shared_client() as other:
+    with temporary_settings({PREFECT_API_REQUEST_TIMEOUT: 7}), shared_client() as other:
         assert other is not first
+
+
+def test_a_database_that_is_locked_for_a_moment_does_not_hold_up_a_job(made, monkeypatch):
+    assert nbf.map(abs, [-1]).result(60) == [1]
+    (client,) = made
+    original, slept = client._client._transport.handle_request, []
+    refused = iter([True] * 3)
+
+    def locked(request):
+        if request.method == "POST" and next(refused, False):
+            return httpx.Response(503, request=request)
+        return original(request)
+
+    monkeypatch.setattr(client._client._transport, "handle_request", locked)
+    monkeypatch.setattr("prefect.client.base.time.sleep", slept.append)
+    assert nbf.map(abs, [-1]).result(60) == [1]
+    assert len(slept) >= 3
+    assert sum(slept) < 1, "Prefect alone pauses 2 s and more"

@@ -45,11 +45,17 @@ class _Shared:
         self._api = settings.api
         self._client = settings.client
         self.context = SyncClientContext(httpx_settings={"event_hooks": {"response": [_have_tried_again_soon]}})
+        # Prefect's engines take the client of the context only if it has no settings of its own.
+        self.context._httpx_settings = None
         self.context.client.__enter__()
 
     def suits(self, settings: Settings) -> bool:
         """Tell whether it is what Prefect would make with these settings."""
-        return self._api is settings.api and self._client is settings.client
+        if self._api is not settings.api:
+            return False
+        # How often it tries again is asked at each request.
+        retries = {"max_retries": self._client.max_retries}
+        return self._client is settings.client or self._client == settings.client.model_copy(update=retries)
 
 
 _lock = threading.Lock()
