@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Ray's servers on loopback, where they need no token; read when Ray is imported.
+os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+
 # Tests import `tests.support`, however pytest is started.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.kernel import Kernel
@@ -38,9 +41,6 @@ def user(request, tmp_path_factory):
         patch.setenv("NBFUTURES_HOME", str(directory / "nbfutures"))
         patch.setenv("NBFUTURES_SERVER_GRACE", "1")
         patch.setenv("PREFECT_HOME", str(directory / "prefect"))
-        # Ray's servers on loopback, where they need no token.
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setenv("RAY_AUTH_MODE", "disabled")
         if any(map(_needs_server, request.session.items)):
             api.warm_up()
         yield directory

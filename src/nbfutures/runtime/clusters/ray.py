@@ -177,18 +177,25 @@ def get_cluster(address: str | None, workers: int | None) -> RayCluster:
 
 
 def _leave(cluster: RayCluster, address: str | None) -> None:
-    if not cluster.is_own or cluster.users:
-        why = "jobs run on it: wait for them" if cluster.is_own else "the notebook made that itself: ray.shutdown()"
-        raise ClusterUnreachableError(
-            f"Cannot connect to Ray at {address}: a kernel can be connected to one Ray, this one is to another, and "
-            f"{why}. Then run job.retry()."
-        )
+    if not cluster.is_own:
+        raise _occupied(address, "the notebook made that itself: ray.shutdown()")
+    if cluster.users:
+        raise _occupied(address, "jobs run on it: wait for them")
     atexit.unregister(cluster.close)
     cluster.close()
 
 
+def _occupied(address: str | None, why: str) -> ClusterUnreachableError:
+    return ClusterUnreachableError(
+        f"Cannot connect to Ray at {address}: a kernel can be connected to one Ray, this one is to another, and {why}. "
+        f"Then run job.retry()."
+    )
+
+
 def _connect(address: str | None, workers: int | None) -> RayCluster:
     if ray.is_initialized():
+        if address is not None and address != ray.get_runtime_context().gcs_address:
+            raise _occupied(address, "the notebook made that itself: ray.shutdown()")
         return RayCluster(None, is_own=False, is_local=False, address=address)
     mend_main()
     url = _in_a_thread_that_stays(lambda: _start(address, workers))
