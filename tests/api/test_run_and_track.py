@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import prefect.futures
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import get_client
+from prefect.task_runners import ProcessPoolTaskRunner
 from tests.support import eventually
 
 import nbfutures as nbf
@@ -248,3 +250,29 @@ def test_task_runs_that_other_code_made_cannot_be_retried():
         with pytest.raises(NbfuturesError, match=r"cannot be run again one by one.*nbf\.run\(flow"):
             job.retry()
         assert job.is_done
+
+
+def test_a_parent_fans_batches_out_each_a_subflow_on_a_process_pool():
+    @task
+    def cpu_bound(x):
+        return x * x, os.getpid()
+
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+    def local_parallel(batch):
+        return [future.result() for future in [cpu_bound.submit(x) for x in batch]]
+
+    @task
+    def run_batch(batch):
+        return local_parallel(batch)
+
+    @flow
+    def parent(batches):
+        futures = [run_batch.with_options(name=f"batch-{i}").submit(batch) for i, batch in enumerate(batches)]
+        return [item for future in futures for item in future.result()]
+
+    job = nbf.run(parent, [[1, 2], [3, 4]])
+    pairs = job.result(150)
+    assert [value for value, _ in pairs] == [1, 4, 9, 16]
+    assert os.getpid() not in {pid for _, pid in pairs}
+    assert job.frame()["input"].astype(str).str.contains("batch-").all()
+    assert len(job) == 2
