@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect.context import SyncClientContext, get_settings_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import httpx
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.settings import Settings
 
@@ -24,11 +23,14 @@ PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _ATTEMPTS = "nbfutures_attempts"
 
 
-def _have_tried_again_soon(response: httpx.Response) -> None:
+def _have_tried_again_soon(response: Any) -> None:
     """Have Prefect's client try again soon what its server could not do for a moment.
 
     Two that write at the same moment meet in Prefect's SQLite as "database is locked" (PrefectHQ/prefect#18934), for
     some milliseconds.
+
+    Args:
+        response: What httpx has received; its header tells the client when to try again.
     """
     if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE or "Retry-After" in response.headers:
         return

@@ -233,8 +233,9 @@ def observe(
         return cpu_clock()
 
     def end(cpu_started: float, error: BaseException | None) -> None:
-        # In a shared loop, what others use in between would count as well.
-        seen.cpu_seconds = cpu_clock() - cpu_started if seen.home is None else None
+        # In a shared loop, what others use in between would count as well; a clock of its own says that there are none.
+        is_alone = seen.home is None or cpu_clock is not time.thread_time
+        seen.cpu_seconds = cpu_clock() - cpu_started if is_alone else None
         seen.ended = now()
         seen.output = sink.take()
         seen.error = error
