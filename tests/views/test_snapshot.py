@@ -126,3 +126,8 @@ def test_a_rate_over_next_to_no_time_is_left_out(jobs):
     state.settle([jobs.completed(index, started=start, ended=start + 0.001) for index in range(3)])
     words = describe(state.snapshot())["words"]
     assert (words["elapsed"], words["rate"]) == ("0.2 s", "")
+
+
+def test_only_web_pages_are_linked():
+    pages = (("Dask dashboard", "http://127.0.0.1:8787/status"), ("bad", "javascript:alert(1)"))
+    assert describe(snapshot(links=pages))["links"] == [["Dask dashboard", "http://127.0.0.1:8787/status"]]

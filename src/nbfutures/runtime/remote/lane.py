@@ -90,6 +90,10 @@ class RemoteLane:
                 return False
             del self.outstanding[index]
         self.kill("timeout")
+        if self.ended_for is None:
+            # Its worker is not ours to end: what waits behind the item goes elsewhere.
+            self.is_open = False
+            self.give_back()
         return True
 
     def forget_outstanding(self) -> bool:
@@ -160,6 +164,8 @@ class RemoteLane:
         Args:
             why: "cancel" or "timeout".
         """
+        if self.ended_for is not None:
+            return
         self.is_open = False
         # Said before it is done: who takes in the process's end asks for it.
         before, self.ended_for = self.ended_for, why

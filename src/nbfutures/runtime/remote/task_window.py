@@ -86,8 +86,12 @@ class RemoteTaskWindow(TaskWindow):
         self._runner.let_go(future)
 
     def _kill(self, index: int, future: PrefectFuture[Any], why: str) -> None:
-        if self._killed.setdefault(index, why) == why:
-            self._runner.kill(future)
+        if index in self._killed:
+            return
+        # Said before it is done: who takes in the worker's end asks for it.
+        self._killed[index] = why
+        if not self._runner.kill(future):
+            self._killed.pop(index, None)
 
     def _observed(self, task: Task[Any, Any], index: int, seen: Observed) -> Task[Any, Any]:
         ticket = f"item {index}, task run {next(_numbers)} of {_kernel}"

@@ -11,17 +11,10 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.names import template_of
-from nbfutures.runtime.remote.endings import (
-    GRACE_SECONDS,
-    cancelled_in_mid_run,
-    no_worker,
-    out_of_time,
-    problem_of,
-    worker_died,
-)
+from nbfutures.runtime.remote.endings import GRACE_SECONDS, no_worker, problem_of
 from nbfutures.runtime.remote.lane import RemoteLane
+from nbfutures.runtime.remote.leftovers import Leftovers
 from nbfutures.runtime.remote.mark import Mark
 from nbfutures.runtime.remote.protocol import LaneSettings, Surroundings
 from nbfutures.runtime.remote.supply import Supply
@@ -30,6 +23,7 @@ from nbfutures.runtime.remote.worker import run_remote_lane
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
 
+    from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.lane import LaneWork
@@ -78,12 +72,11 @@ class RemoteWindow:
         self._most = min(workers, in_flight or workers)
         self._slots = max((in_flight or _COROUTINES) // self._most, 1)
         self._supply = Supply(self._run, work, lanes=self._most, slots=self._slots, in_flight=in_flight)
+        self._leftovers = Leftovers(self._run, work, self._supply, runner)
         self._name = name
         self._lanes: dict[RemoteLane, tuple[str, int, PrefectFuture[Any]]] = {}
         self._count = 0
         self._crashes = 0
-        self._deaths: dict[tuple[int, int], int] = {}
-        """Item and its round to the workers that died under it."""
         self._cancelled_at: float | None = None
         self._pinged = self._waiting_since = time.monotonic()
         self._is_waiting_told = False
@@ -122,7 +115,7 @@ class RemoteWindow:
             told.extend(lane.drain())
             self._look_for_problem(lane)
             if self._work.timeout is not None:
-                told.extend(self._give_up_late(lane, self._work.timeout))
+                told.extend(self._leftovers.give_up_late(lane, self._work.timeout))
             if self._run.is_halted:
                 lane.give_back()
         if told:
@@ -237,7 +230,7 @@ class RemoteWindow:
         lane.outstanding.clear()
         # Else a cluster would run it once more if it lost what came of it.
         self._runner.let_go(future)
-        told += self._settle_left(lane, left, running, problem)
+        told += self._leftovers.settle(lane, left, running, problem)
         # Only now: the dispatcher looks at the problem of those that are here.
         del self._lanes[lane]
         if told:
@@ -259,73 +252,6 @@ class RemoteWindow:
             return
         self._crashes = 0
         self._run.crash(problem)
-
-    def _settle_left(
-        self, lane: RemoteLane, left: list[int], running: dict[int, float], problem: BaseException | None
-    ) -> list[Outcome]:
-        """Decide on items that a process held when it ended."""
-        if not left:
-            return []
-        marked = lane.mark.read() if lane.mark is not None else None
-        told: list[Outcome] = []
-        if self._run.stopped.is_set() or lane.ended_for == "cancel":
-            begun = [index for index in left if index == marked or index in running]
-            told = [
-                self._ended(index, OutcomeKind.CANCELLED, cancelled_in_mid_run(index), running.get(index))
-                for index in begun
-            ]
-            # What had not begun is cancelled by the dispatcher, or runs if the job was retried meanwhile.
-            left = [index for index in left if index not in begun]
-        elif lane.ended_for is None:
-            blamed = marked if marked in left else left[0] if len(left) == 1 or lane.mark is None else None
-            if blamed is None:
-                self._supply.note_death(len(left))
-            else:
-                left.remove(blamed)
-                told = self._note_death(lane, blamed, running.get(blamed), problem)
-        self._supply.put_back(left)
-        return told
-
-    def _note_death(
-        self, lane: RemoteLane, index: int, started: float | None, problem: BaseException | None
-    ) -> list[Outcome]:
-        """Have an item that ended its worker tried again, or return it as failed."""
-        key = index, self._run.state.round_of(index)
-        deaths = self._deaths[key] = self._deaths.get(key, 0) + 1
-        if deaths <= self._runner.deaths_allowed:
-            self._supply.note_death(len(lane.outstanding) or 1)
-            self._supply.put_back([index])
-            return []
-        if self._work.takes_another_try(index):
-            self._work.queue.put_later(index, self._run.state.clock.now() + self._work.retry_delay)
-            return []
-        error = worker_died(self._runner.kind, index, problem)
-        return [self._ended(index, OutcomeKind.FAILED, error, started)._replace(worker=lane.worker)]
-
-    def _give_up_late(self, lane: RemoteLane, timeout: float) -> list[Outcome]:
-        now = self._run.state.clock.now()
-        late: list[Outcome] = []
-        for index, started in lane.running.copy().items():
-            if now - started < timeout + GRACE_SECONDS or not lane.abandon(index):
-                continue
-            if self._work.takes_another_try(index):
-                self._work.queue.put_later(index, now + self._work.retry_delay)
-                continue
-            error = out_of_time(timeout, was_ended=lane.ended_for is not None)
-            late.append(self._ended(index, OutcomeKind.FAILED, error, started)._replace(worker=lane.worker))
-        return late
-
-    def _ended(self, index: int, kind: OutcomeKind, error: BaseException, started: float | None) -> Outcome:
-        return Outcome(
-            index=index,
-            kind=kind,
-            error=error,
-            queued=self._work.queued,
-            started=started,
-            ended=self._run.state.clock.now(),
-            attempts=self._work.tries(index) + 1,
-            round=self._run.state.round_of(index),
-        )
 
 
 def _directory() -> str:

@@ -1,0 +1,116 @@
+"""What becomes of the items that a worker held when it ended, or when their time was over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
+
+if TYPE_CHECKING:
+    from nbfutures.runtime.contracts import Run
+    from nbfutures.runtime.lane import LaneWork
+    from nbfutures.runtime.remote.contracts import RemoteRunner
+    from nbfutures.runtime.remote.lane import RemoteLane
+    from nbfutures.runtime.remote.supply import Supply
+
+__all__ = ["Leftovers"]
+
+
+class Leftovers:
+    """Decides what ends, what is tried again and what goes back.
+
+    Args:
+        run: The job.
+        work: What its lanes share.
+        supply: Where items go back to.
+        runner: Where the lanes run.
+    """
+
+    def __init__(self, run: Run, work: LaneWork, supply: Supply, runner: RemoteRunner) -> None:
+        self._run = run
+        self._work = work
+        self._supply = supply
+        self._runner = runner
+        self._deaths: dict[tuple[int, int], int] = {}
+        """Item and its round to the workers that died under it."""
+
+    def settle(
+        self, lane: RemoteLane, left: list[int], running: dict[int, float], problem: BaseException | None
+    ) -> list[Outcome]:
+        """Decide on items that a worker held when it ended, and return the outcomes of those that have one by that.
+
+        Args:
+            lane: Its lane.
+            left: The items of which nothing was told.
+            running: Those that it said were running, with the start of the attempt.
+            problem: Why its task run ended, if that is known.
+        """
+        if not left:
+            return []
+        marked = lane.mark.read() if lane.mark is not None else None
+        told: list[Outcome] = []
+        if self._run.stopped.is_set() or lane.ended_for == "cancel":
+            begun = [index for index in left if index == marked or index in running]
+            told = [
+                self._ended(index, OutcomeKind.CANCELLED, cancelled_in_mid_run(index), running.get(index))
+                for index in begun
+            ]
+            # What had not begun is cancelled by the dispatcher, or runs if the job was retried meanwhile.
+            left = [index for index in left if index not in begun]
+        elif lane.ended_for is None:
+            blamed = marked if marked in left else left[0] if len(left) == 1 or lane.mark is None else None
+            if blamed is None:
+                self._supply.note_death(len(left))
+            else:
+                left.remove(blamed)
+                told = self._note_death(lane, blamed, running.get(blamed), problem, held=len(left) + 1)
+        self._supply.put_back(left)
+        return told
+
+    def _note_death(
+        self, lane: RemoteLane, index: int, started: float | None, problem: BaseException | None, *, held: int
+    ) -> list[Outcome]:
+        """Have an item that ended its worker tried again, or return it as failed."""
+        key = index, self._run.state.round_of(index)
+        deaths = self._deaths[key] = self._deaths.get(key, 0) + 1
+        if deaths <= self._runner.deaths_allowed:
+            self._supply.note_death(held)
+            self._supply.put_back([index])
+            return []
+        if self._work.takes_another_try(index):
+            self._work.queue.put_later(index, self._run.state.clock.now() + self._work.retry_delay)
+            return []
+        error = worker_died(self._runner.kind, index, problem)
+        return [self._ended(index, OutcomeKind.FAILED, error, started)._replace(worker=lane.worker)]
+
+    def give_up_late(self, lane: RemoteLane, timeout: float) -> list[Outcome]:
+        """Give up on items that did not notice their timeout, and return the outcomes of those not tried again.
+
+        Args:
+            lane: Where they run.
+            timeout: Seconds.
+        """
+        now = self._run.state.clock.now()
+        late: list[Outcome] = []
+        for index, started in lane.running.copy().items():
+            if now - started < timeout + GRACE_SECONDS or not lane.abandon(index):
+                continue
+            if self._work.takes_another_try(index):
+                self._work.queue.put_later(index, now + self._work.retry_delay)
+                continue
+            error = out_of_time(timeout, was_ended=lane.ended_for is not None)
+            late.append(self._ended(index, OutcomeKind.FAILED, error, started)._replace(worker=lane.worker))
+        return late
+
+    def _ended(self, index: int, kind: OutcomeKind, error: BaseException, started: float | None) -> Outcome:
+        return Outcome(
+            index=index,
+            kind=kind,
+            error=error,
+            queued=self._work.queued,
+            started=started,
+            ended=self._run.state.clock.now(),
+            attempts=self._work.tries(index) + 1,
+            round=self._run.state.round_of(index),
+        )
