@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 
 import prefect.futures
@@ -252,7 +253,10 @@ def test_task_runs_that_other_code_made_cannot_be_retried():
         assert job.is_done
 
 
-def test_a_parent_fans_batches_out_each_a_subflow_on_a_process_pool():
+def test_a_parent_fans_batches_out_each_a_subflow_on_a_process_pool(monkeypatch):
+    # As `%reset` leaves it, which Prefect's own process pools do not expect.
+    monkeypatch.delattr(sys.modules["__main__"], "__spec__", raising=False)
+
     @task
     def cpu_bound(x):
         return x * x, os.getpid()

@@ -342,6 +342,13 @@ def test_a_warm_process_that_died_while_it_was_idle_is_not_missed():
     assert job.result(60) == list(range(50))
 
 
+def test_processes_start_also_when_the_main_module_was_emptied(monkeypatch):
+    """As IPython's `%reset` does."""
+    monkeypatch.delattr(sys.modules["__main__"], "__spec__", raising=False)
+    pool.close()
+    assert in_processes.map(abs, [-1, 2]).result(60) == [1, 2]
+
+
 def test_processes_that_cannot_start_end_the_job_and_say_what_to_do(monkeypatch):
     monkeypatch.setattr(pool, "start_worker", os.abort)
     pool.close()

@@ -20,6 +20,7 @@ from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.flow_run import flow_settings, wait_for_futures
 from nbfutures.runtime.names import flow_name, template_of
 from nbfutures.runtime.outcomes import Observed, outcome_of
+from nbfutures.runtime.processes.start import mend_main
 from nbfutures.runtime.runners import make_flow_runner
 from nbfutures.runtime.runners.inline import AtOnceRunner
 from nbfutures.runtime.task_window import observe
@@ -115,6 +116,8 @@ def run_flow(
         kwargs: Its keyword arguments.
         items: Where the items are kept.
     """
+    # For the process pools that the flow, or one that it calls, may have.
+    mend_main()
     run.state.set_phase(JobPhase.RUNNING)
     wait_for_futures(run, run.options.wait_for)
     if run.state.is_done or run.stopped.is_set():
