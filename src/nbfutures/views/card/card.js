@@ -182,7 +182,6 @@ class JobPart {
         return link;
       }),
     );
-    this.links.hidden = !links.length;
   }
 
   drawButtons(job, before) {
