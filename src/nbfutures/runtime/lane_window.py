@@ -16,6 +16,7 @@ from nbfutures.runtime.async_lane import AsyncLane
 from nbfutures.runtime.lane import Lane, LaneWork
 from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, given_up_on
 from nbfutures.runtime.names import template_of
+from nbfutures.runtime.outcomes import problem_of
 from nbfutures.runtime.shared_loop import PATIENCE_SECONDS, run_shared
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class LaneWindow:
         _lanes.pop(key, None)
         lane.is_open = False
         told = lane.drain()
-        problem = _problem_of(future)
+        problem = problem_of(future)
         # Items that the lane took and did not record: only a failure of the engine itself leaves some.
         for index in list(lane.running):
             lost = JobCrashedError(f"Prefect ended the task run under the item: {problem}. Run it with job.retry().")
@@ -212,13 +213,3 @@ class LaneWindow:
 def _is_blocked(lane: Lane) -> bool:
     home = lane.home if isinstance(lane, AsyncLane) else None
     return home is not None and home.silent_for > GRACE_SECONDS
-
-
-def _problem_of(future: PrefectFuture[Any]) -> BaseException | None:
-    """Return why a lane's task run did not complete, or `None`."""
-    try:
-        future.wait()
-        state = future.state
-    except BaseException as error:
-        return error
-    return None if state.is_completed() else JobCrashedError(state.message or "Its task run did not start.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.exceptions import UpstreamTaskError
 from prefect.results import ResultRecord  # type: ignore[attr-defined]
 
-from nbfutures.errors import ItemCancelledError, ItemSkippedError, ItemTimeoutError
+from nbfutures.errors import ItemCancelledError, ItemSkippedError, ItemTimeoutError, JobCrashedError
 from nbfutures.model.outcome import CapturedOutput, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.shared_loop import SharedLoop
 
-__all__ = ["Observed", "outcome_of"]
+__all__ = ["Observed", "outcome_of", "problem_of"]
 
 
 @dataclass(slots=True)
@@ -73,6 +73,17 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
         round=round_,
         traceback=error.__traceback__ if error is not None else None,
     )
+
+
+def problem_of(future: PrefectFuture[Any]) -> BaseException | None:
+    """Return why a lane's task run did not complete, or `None`."""
+    try:
+        future.wait()
+        state = future.state
+    except BaseException as error:
+        return error
+    # Failed is also what a lane says of itself when items failed.
+    return None if state.is_completed() else JobCrashedError(state.message or "Its task run did not start.")
 
 
 def _id_of(future: Any) -> Any:

@@ -76,15 +76,25 @@ class Post(Protocol):
 class RemoteRunner(Protocol):
     """Runs task runs outside the kernel."""
 
-    kind: str
-    """What people call a worker: "process"."""
-    post: Post
     has_own_processes: bool
     """Whether a lane has a process of this machine for itself, which it may change and end as it likes."""
-    is_local: bool
-    """Whether its workers were started by this kernel, on this machine, each for one task run at a time."""
     deaths_allowed: int
     """How often an item whose worker died is run again before it fails, beyond the retries that the user asks for."""
+
+    @property
+    def kind(self) -> str:
+        """What people call a worker: "process"."""
+        ...
+
+    @property
+    def post(self) -> Post:
+        """Where the workers reach the kernel."""
+        ...
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its workers were started by this kernel, on this machine, each for one task run at a time."""
+        ...
 
     @property
     def capacity(self) -> int | None:

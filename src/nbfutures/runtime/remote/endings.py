@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from nbfutures.errors import ItemCancelledError, ItemTimeoutError, JobCrashedError, WorkerDiedError
 
-if TYPE_CHECKING:
-    from prefect.futures import PrefectFuture
-
-__all__ = ["GRACE_SECONDS", "cancelled_in_mid_run", "no_worker", "out_of_time", "problem_of", "worker_died"]
+__all__ = ["GRACE_SECONDS", "cancelled_in_mid_run", "no_worker", "out_of_time", "worker_died"]
 
 GRACE_SECONDS = 0.5
 """How long an item may take to notice its timeout, or a cancel, before its process is ended."""
@@ -61,14 +56,3 @@ def no_worker(kind: str, problem: BaseException | None) -> JobCrashedError:
         f'`if __name__ == "__main__":`. Else the task runs in Prefect\'s UI (job.url) say more. '
         f"Or use runner='threads'."
     )
-
-
-def problem_of(future: PrefectFuture[Any]) -> BaseException | None:
-    """Return why a lane's task run did not complete, or `None`."""
-    try:
-        future.wait()
-        state = future.state
-    except BaseException as error:
-        return error
-    # Failed is also what a lane says of itself when items failed.
-    return None if state.is_completed() else JobCrashedError(state.message or "Its task run did not start.")

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.names import template_of
-from nbfutures.runtime.remote.endings import GRACE_SECONDS, no_worker, problem_of
+from nbfutures.runtime.outcomes import problem_of
+from nbfutures.runtime.remote.endings import GRACE_SECONDS, no_worker
 from nbfutures.runtime.remote.lane import RemoteLane
 from nbfutures.runtime.remote.leftovers import Leftovers
 from nbfutures.runtime.remote.mark import Mark

@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 
 from nbfutures.runtime.clusters.dask import DaskCluster, get_cluster
+from nbfutures.runtime.runners.on_cluster import OnCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from prefect_dask.client import PrefectDaskClient
 
     from nbfutures.model.options import JobOptions
-    from nbfutures.runtime.remote.mailbox import MailPost
 
 __all__ = ["DaskRunner", "make"]
 
@@ -44,15 +44,15 @@ class DaskFuture(PrefectDaskFuture[Any]):
             self._final_state = ended
 
 
-class DaskRunner(DaskTaskRunner):
+class DaskRunner(OnCluster, DaskTaskRunner):
     """Submits to a cluster that stays connected between jobs.
 
     Args:
         cluster: The cluster.
     """
 
-    kind = "Dask worker"
-    has_own_processes = False
+    cluster: DaskCluster
+    cluster_name = "Dask"
 
     def __init__(self, cluster: DaskCluster) -> None:
         super().__init__(address=cluster.address)
@@ -62,35 +62,10 @@ class DaskRunner(DaskTaskRunner):
         # It goes to the workers with the flow: there, it finds the cluster that it is on.
         return DaskTaskRunner, ()
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    __hash__ = object.__hash__
-
-    def duplicate(self) -> DaskRunner:
-        """Return another runner on the same cluster."""
-        return DaskRunner(self.cluster)
-
     @property
     def client(self) -> PrefectDaskClient:
         """The kernel's client of the cluster."""
         return self.cluster.client
-
-    @property
-    def post(self) -> MailPost:
-        """Where the workers reach the kernel."""
-        return self.cluster.post
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the workers were started by this kernel."""
-        return self.cluster.is_local
-
-    @property
-    def dashboard(self) -> tuple[str, str] | None:
-        """What its dashboard is called, and its address."""
-        link = self.cluster.dashboard
-        return ("Dask dashboard", link) if link else None
 
     @property
     def capacity(self) -> int:

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect_ray.task_runners import PrefectRayFuture, RayTaskRunner
 
 from nbfutures.runtime.clusters.ray import RayCluster, get_cluster
+from nbfutures.runtime.runners.on_cluster import OnCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from nbfutures.model.options import JobOptions
-    from nbfutures.runtime.remote.mailbox import MailPost
 
 __all__ = ["RayRunner", "make", "make_for_flow"]
 
@@ -44,15 +44,15 @@ class RayFuture(PrefectRayFuture[Any]):  # type: ignore[misc]  # prefect-ray has
             self._final_state = ended
 
 
-class RayRunner(RayTaskRunner[Any]):  # type: ignore[misc]  # as above
+class RayRunner(OnCluster, RayTaskRunner[Any]):  # type: ignore[misc]  # as above
     """Submits to a Ray that stays connected between jobs.
 
     Args:
         cluster: Ray as the kernel sees it.
     """
 
-    kind = "Ray worker"
-    has_own_processes = False
+    cluster: RayCluster
+    cluster_name = "Ray"
     deaths_allowed = 3
     """As `max_retries` of Ray's own tasks."""
 
@@ -63,31 +63,6 @@ class RayRunner(RayTaskRunner[Any]):  # type: ignore[misc]  # as above
     def __reduce__(self) -> tuple[Any, ...]:
         # It goes to the workers with the flow: there, it finds the Ray that it is on.
         return RayTaskRunner, ()
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    __hash__ = object.__hash__
-
-    def duplicate(self) -> RayRunner:
-        """Return another runner on the same cluster."""
-        return RayRunner(self.cluster)
-
-    @property
-    def post(self) -> MailPost:
-        """Where the workers reach the kernel."""
-        return self.cluster.post
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the workers were started by this kernel."""
-        return self.cluster.is_local
-
-    @property
-    def dashboard(self) -> tuple[str, str] | None:
-        """What its dashboard is called, and its address."""
-        link = self.cluster.dashboard
-        return ("Ray dashboard", link) if link else None
 
     @property
     def capacity(self) -> int:
