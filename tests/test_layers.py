@@ -40,6 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 """For each layer the layers that it may import, besides itself and `_version`, which holds one string."""
 
 STDLIB_ONLY = {"_version", "errors", "model"}
+# Where another library may be used all the same: one record is made for every item of every job.
+BESIDES = {"msgspec": ("nbfutures.model.outcome",)}
 
 HOMES = {
     "prefect": {"runtime"},
@@ -144,7 +146,11 @@ def wrong_inside(package: Package, each: Import) -> str | None:
 
 def wrong_outside(package: Package, each: Import) -> str | None:
     layer, library = package.layer(each.importer), each.target.partition(".")[0]
-    if layer in STDLIB_ONLY and library not in sys.stdlib_module_names:
+    if (
+        layer in STDLIB_ONLY
+        and library not in sys.stdlib_module_names
+        and each.importer not in BESIDES.get(library, ())
+    ):
         return f"{layer} imports {each.target}; it may import the standard library only"
     for name, homes in HOMES.items():
         if (library == name or library.startswith(f"{name}_")) and layer not in homes:

@@ -131,7 +131,7 @@ def test_counts_always_add_up_to_the_number_of_items(steps):
     total = TOTAL
     for what, value in steps:
         if what == "settle":
-            state.settle([one._replace(round=state.round_of(one.index)) for one in value])
+            state.settle([one.replace(round=state.round_of(one.index)) for one in value])
         elif what == "reopen":
             state.reopen(value)
         elif what == "grow":
@@ -194,7 +194,7 @@ def test_an_outcome_of_an_earlier_round_is_not_taken_for_the_retry():
     assert state.reopen([0]) == (0,)
     assert state.settle([late]) == 0
     assert state.outcome(0) is None
-    assert state.settle([late._replace(round=1)]) == 1
+    assert state.settle([late.replace(round=1)]) == 1
 
 
 def test_only_items_that_ended_are_reopened():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 
 import pytest
@@ -54,3 +55,8 @@ def test_the_machines_clock_never_goes_back():
     clock = SystemClock()
     times = [clock.now() for _ in range(1_000)]
     assert times == sorted(times)
+
+
+def test_many_outcomes_give_the_garbage_collector_no_work():
+    outcomes = [Outcome(index, OutcomeKind.COMPLETED, [index]) for index in range(3)]
+    assert not any(gc.is_tracked(outcome) for outcome in outcomes)

@@ -13,7 +13,8 @@ from nbfutures.errors import ItemTimeoutError
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.async_lane import AsyncLane
-from nbfutures.runtime.lane import Lane, LaneWork
+from nbfutures.runtime.lane import Lane
+from nbfutures.runtime.lane_work import LaneWork
 from nbfutures.runtime.work import map_work
 from nbfutures.runtime.work_queue import WorkQueue
 

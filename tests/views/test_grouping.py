@@ -95,13 +95,13 @@ def test_the_innermost_line_of_the_users_own_code_is_named(jobs):
 
 
 def test_an_error_that_was_never_raised_is_from_nowhere(jobs):
-    outcome = jobs.failed(0)._replace(error=ValueError("unraised"))
+    outcome = jobs.failed(0).replace(error=ValueError("unraised"))
     [group] = group_failures([outcome], jobs.source())
     assert (group.where, group.message) == ("", "unraised")
 
 
 def test_a_failure_without_an_error_is_counted(jobs):
-    [group] = group_failures([jobs.failed(0)._replace(error=None)], jobs.source())
+    [group] = group_failures([jobs.failed(0).replace(error=None)], jobs.source())
     assert (group.count, group.error, group.message) == (1, "unknown error", "")
 
 

@@ -51,7 +51,8 @@ class JobState:
         self.changed = threading.Condition()
         """Held while the state changes, and notified afterwards."""
         self._outcomes: list[Outcome | None] = [None] * total
-        self._rounds: dict[int, int] = {}
+        self.rounds: dict[int, int] = {}
+        """Item to how often it was reopened, of those that were; changed with the lock held."""
         self._order = array("q")
         self._totals = Totals()
         self._running = 0
@@ -78,7 +79,7 @@ class JobState:
         """
         fresh: list[Outcome] = []
         with self.changed:
-            table, totals, rounds = self._outcomes, self._totals, self._rounds
+            table, totals, rounds = self._outcomes, self._totals, self.rounds
             kinds = totals.kinds
             first, last, seconds = totals.first_started, totals.last_ended, totals.item_seconds
             for outcome in outcomes:
@@ -136,7 +137,7 @@ class JobState:
                 self._outcomes[index] = None
                 self._totals.kinds[old.kind] -= 1
                 self._totals.item_seconds -= old.seconds or 0.0
-                self._rounds[index] = old.round + 1
+                self.rounds[index] = old.round + 1
                 opened.append(index)
             if opened:
                 self._wake_up()
@@ -274,7 +275,7 @@ class JobState:
 
     def round_of(self, index: int) -> int:
         """Return how often the item was reopened."""
-        return self._rounds.get(index, 0)
+        return self.rounds.get(index, 0)
 
     @property
     def phase(self) -> JobPhase:

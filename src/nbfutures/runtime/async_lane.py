@@ -18,7 +18,7 @@ from nbfutures.runtime.shared_loop import home_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from nbfutures.runtime.lane import LaneWork
+    from nbfutures.runtime.lane_work import LaneWork
     from nbfutures.runtime.shared_loop import SharedLoop
 
 __all__ = ["AsyncLane"]

@@ -18,8 +18,8 @@ from nbfutures.errors import JobCrashedError
 from nbfutures.runtime import flow_start
 from nbfutures.runtime.dispatcher import Dispatcher
 from nbfutures.runtime.inline_lane import InlineLaneWindow, InlineTaskWindow
-from nbfutures.runtime.lane import LaneWork
 from nbfutures.runtime.lane_window import LaneWindow
+from nbfutures.runtime.lane_work import LaneWork
 from nbfutures.runtime.names import flow_name, run_name
 from nbfutures.runtime.runners import KERNEL_RUNNERS, make_runner
 from nbfutures.runtime.runners.threads import nesting

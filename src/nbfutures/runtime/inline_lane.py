@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.contracts import Caller
-    from nbfutures.runtime.lane import LaneWork
+    from nbfutures.runtime.lane_work import LaneWork
     from nbfutures.runtime.outcomes import Observed
 
 __all__ = ["InlineLane", "InlineLaneWindow", "InlineTaskWindow"]
@@ -128,4 +128,4 @@ def as_cancelled(outcome: Outcome) -> Outcome:
     if not isinstance(outcome.error, KeyboardInterrupt):
         return outcome
     error = ItemCancelledError(INTERRUPTED).with_traceback(outcome.traceback)
-    return outcome._replace(kind=OutcomeKind.CANCELLED, error=error)
+    return outcome.replace(kind=OutcomeKind.CANCELLED, error=error)

@@ -16,7 +16,7 @@ from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.calling_thread import CallingThread
-from nbfutures.runtime.job_waiting import as_settled, raisable
+from nbfutures.runtime.job_waiting import raisable, wait_for_failure
 from nbfutures.runtime.runners import check_installed, workers_of
 
 if TYPE_CHECKING:
@@ -199,9 +199,9 @@ class JobRun:
         Raises:
             TimeoutError: If the job is not done in time.
         """
-        for outcome in as_settled(self.state, timeout):
-            if outcome.kind is OutcomeKind.FAILED and not self.work.is_flow:
-                raise raisable(outcome)
+        failure = wait_for_failure(self.state, timeout, is_patient=self.work.is_flow)
+        if failure is not None and not self.work.is_flow:
+            raise raisable(failure)
         if self.state.crashed is not None:
             raise self.state.crashed
         if self.work.is_flow:

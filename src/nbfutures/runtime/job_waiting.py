@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from nbfutures.errors import ItemCancelledError
+from nbfutures.model.outcome import OutcomeKind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from nbfutures.model.job_state import JobState
     from nbfutures.model.outcome import Outcome
 
-__all__ = ["as_settled", "as_settled_async", "raisable", "wait", "wait_async", "wait_for_item"]
+__all__ = ["as_settled", "as_settled_async", "raisable", "wait", "wait_async", "wait_for_failure", "wait_for_item"]
 
 
 def wait(state: JobState, timeout: float | None = None) -> bool:
@@ -55,6 +56,28 @@ def wait_for_item(state: JobState, index: int, timeout: float | None = None) -> 
     return outcome
 
 
+def wait_for_failure(state: JobState, timeout: float | None, *, is_patient: bool) -> Outcome | None:
+    """Block until every item is settled, or until one failed.
+
+    Args:
+        state: The job.
+        timeout: Seconds to wait at most; `None` for no limit.
+        is_patient: Whether to wait for the others, too, when one failed.
+
+    Returns:
+        The failure that was told first; `None` if there is none.
+
+    Raises:
+        TimeoutError: If it did not come to that in time.
+    """
+    if not _wait_until(state, lambda: state.is_done or (not is_patient and state.counts.failed > 0), timeout):
+        raise _late(state, timeout)
+    if not state.counts.failed:
+        return None
+    told, _ = state.settled_since(0)
+    return next((outcome for outcome in told if outcome.kind is OutcomeKind.FAILED), None)
+
+
 def as_settled(state: JobState, timeout: float | None = None) -> Iterator[Outcome]:
     """Yield each item's outcome once, as items end; blocks between them.
 
@@ -77,11 +100,7 @@ def as_settled(state: JobState, timeout: float | None = None) -> Iterator[Outcom
             return
         left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
         if not _wait_until(state, lambda: state.is_done or state.has_settled_since(fresh.position), left):
-            counts = state.counts
-            raise TimeoutError(
-                f"{state.name!r} was not done within {timeout:g} s: {counts.settled:,} of {counts.total:,} items have "
-                f"ended. It goes on; wait longer, or cancel it with job.cancel()."
-            )
+            raise _late(state, timeout)
 
 
 async def as_settled_async(state: JobState) -> AsyncIterator[Outcome]:
@@ -127,6 +146,14 @@ def raisable(outcome: Outcome) -> BaseException:
         return ItemCancelledError(f"Item {outcome.index} was cancelled. Run it with job.retry().")
     # Raising it before has added the frames of those who asked.
     return error.with_traceback(outcome.traceback) if outcome.traceback is not None else error
+
+
+def _late(state: JobState, timeout: float | None) -> TimeoutError:
+    counts = state.counts
+    return TimeoutError(
+        f"{state.name!r} was not done within {timeout or 0:g} s: {counts.settled:,} of {counts.total:,} items have "
+        f"ended. It goes on; wait longer, or cancel it with job.cancel()."
+    )
 
 
 class _Fresh:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-import time
+from array import array
 from collections import deque
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -20,67 +18,24 @@ from nbfutures.runtime.late import timed_out
 from nbfutures.runtime.shared_loop import run_shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableSequence
     from uuid import UUID
 
-    from nbfutures.model.job_state import JobState
-    from nbfutures.runtime.work import CallWork
-    from nbfutures.runtime.work_queue import WorkQueue
+    from nbfutures.runtime.lane_work import LaneWork
 
-__all__ = ["LANE_SECONDS", "NOTABLE_SECONDS", "Lane", "LaneWork"]
-
-LANE_SECONDS = 1.0
-"""A task run takes no further item after this long: 5-10 ms for the task run itself are then 1 % at most."""
+__all__ = ["NOTABLE_SECONDS", "NOTHING", "Lane"]
 
 NOTABLE_SECONDS = 0.005
 """An item that took this long may wake the dispatcher, so that its outcome is told at once."""
 _WAKE_SECONDS = 0.02
 
+NOTHING = -1
+"""Stands where the number of the running item does."""
 
-@dataclass(slots=True)
-class LaneWork:
-    """What the lanes of one job share."""
-
-    work: CallWork
-    """The calls; its function may be replaced while lanes run."""
-    queue: WorkQueue
-    state: JobState
-    wake: Callable[[], None]
-    """Wakes the dispatcher; cheap when it is awake."""
-    is_async: bool = False
-    quota: int | None = None
-    """Items for one lane at most; `None` for as many as fit in `lane_seconds`."""
-    lane_seconds: float = LANE_SECONDS
-    """A lane takes no further item after this long."""
-    retries: int = 0
-    retry_delay: float = 0.0
-    timeout: float | None = None
-    fail_fast: bool = False
-    queued: float = 0.0
-    """When the items were submitted."""
-    cpu_clock: Callable[[], float] = time.thread_time
-    """Tells the CPU seconds of the calling thread."""
-    stopped: threading.Event = field(default_factory=threading.Event)
-    """Set while the job is being cancelled: nothing is tried again then."""
-    _tries: dict[tuple[int, int], int] = field(default_factory=dict)
-    """Item and its round to the number of attempts that failed and were followed by another."""
-
-    @property
-    def has_tries(self) -> bool:
-        """Whether some item was tried before."""
-        return bool(self._tries)
-
-    def tries(self, index: int) -> int:
-        """Return how often the item was tried before, in this round."""
-        return self._tries.get((index, self.state.round_of(index)), 0) if self._tries else 0
-
-    def takes_another_try(self, index: int) -> bool:
-        """Tell whether the item is to be tried again after a failure, and count that."""
-        tries = self.tries(index)
-        if tries >= self.retries or self.stopped.is_set():
-            return False
-        self._tries[index, self.state.round_of(index)] = tries + 1
-        return True
+_SHORT_SECONDS = 20e-6
+"""Reading a thread's CPU clock takes 0.5 us: of an item that took less than this, its seconds stand for it."""
+_SHORT_ITEMS = 50
+"""The CPU clock is read after so many of them, as what runs between the items adds up."""
 
 
 class Lane:
@@ -106,6 +61,8 @@ class Lane:
         self.is_open = True
         """Whether it still takes items."""
         self.pulled = 0
+        self.mark: MutableSequence[int] = array("q", [NOTHING])
+        """Which item runs; may be put where another process sees it."""
         self._task_run_id: UUID | None = None
         self._failed = 0
         self._last_wake = 0.0
@@ -157,10 +114,9 @@ class Lane:
     # Written out in one loop, with local names: what stands here is paid for every item.
     def _work_through(self) -> None:
         work = self.work
-        calls, pull, now, cpu = work.work, work.queue.pull, work.state.clock.now, self.cpu_clock
-        round_of, tries, record, running = work.state.round_of, work.tries, self.records.append, self.running
-        completed, make = OutcomeKind.COMPLETED, Outcome._make
-        worker, run_id, queued = self.worker, self._task_run_id, work.queued
+        calls, pull, now, cpu, mark = work.work, work.queue.pull, work.state.clock.now, self.cpu_clock, self.mark
+        rounds, tried, record, running = work.state.rounds, work.tried, self.records.append, self.running
+        completed, worker, run_id, queued = OutcomeKind.COMPLETED, self.worker, self._task_run_id, work.queued
         left = work.quota or -1
         plain = self.is_plain and not work.retries and not work.timeout
         deadline = now() + work.lane_seconds if work.quota is None else float("inf")
@@ -168,35 +124,44 @@ class Lane:
         with capture.into(sink):
             # What an item sets in its context is its own: copying takes 0.1 us, whatever the context holds.
             fresh = copy_context().copy
-            # Reading a thread's CPU clock takes longer than all the rest: what ends one item begins the next.
-            cpu_ended = cpu()
+            # What ends one item begins the next.
+            cpu_known, short = cpu(), 0
             while left and self.is_open and (index := pull()) is not None:
                 left -= 1
                 self.pulled += 1
+                mark[0] = index
                 running[index] = now()
-                cpu_started = cpu_ended
                 try:
                     value = fresh().run(calls.call, index) if plain else fresh().run(self._call, index)
                     if type(value) is CoroutineType:
                         value = run_shared(value)
                 except BaseException as error:
                     ended = now()
-                    cpu_ended = cpu()
+                    cpu_began, cpu_known = cpu_known, cpu()
                     started = running.pop(index, None)
                     if started is None:
                         break  # It was given up on meanwhile, and is told or queued again.
-                    self._note_failure(index, error, started, ended=ended, used=cpu_ended - cpu_started, sink=sink)
+                    mark[0] = NOTHING
+                    self._note_failure(index, error, started, ended=ended, used=cpu_known - cpu_began, sink=sink)
                 else:
-                    cpu_ended = cpu()
                     ended = now()
                     started = running.pop(index, None)
                     if started is None:
                         break
+                    mark[0] = NOTHING
+                    used = ended - started
+                    if used < _SHORT_SECONDS and short < _SHORT_ITEMS:
+                        short += 1
+                        cpu_known += used
+                    else:
+                        cpu_began, cpu_known, short = cpu_known, cpu(), 0
+                        used = cpu_known - cpu_began
                     record(
-                        make((
-                            index, completed, value, None, queued, started, ended, cpu_ended - cpu_started, worker,
-                            tries(index) + 1, sink.take(), run_id, round_of(index), None,
-                        ))
+                        Outcome(
+                            index, completed, value, None, queued, started, ended, used, worker,
+                            work.tries(index) + 1 if tried else 1, sink.take(), run_id,
+                            rounds.get(index, 0) if rounds else 0,
+                        )
                     )  # fmt: skip
                     # Nothing that an item returned may live on through this frame.
                     del value

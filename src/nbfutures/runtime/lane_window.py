@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 from nbfutures.errors import JobCrashedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.async_lane import AsyncLane
-from nbfutures.runtime.lane import Lane, LaneWork
+from nbfutures.runtime.lane import Lane
 from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, given_up_on
 from nbfutures.runtime.names import template_of
 from nbfutures.runtime.outcomes import problem_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
+    from nbfutures.runtime.lane_work import LaneWork
 
 __all__ = ["LaneWindow"]
 

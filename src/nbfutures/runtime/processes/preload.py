@@ -3,6 +3,7 @@
 An interrupt of the kernel that comes meanwhile is not for it. What this loads must start no threads.
 """
 
+import gc
 import signal
 
 _before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -15,3 +16,5 @@ try:
     import nbfutures.runtime.remote.worker  # noqa: F401 - for the processes
 finally:
     signal.signal(signal.SIGINT, _before)
+# What is loaded stays: a collection in a process, which looks through all there is, took 0.2 s for it each time.
+gc.freeze()

@@ -47,15 +47,12 @@ class Rounds:
 
     def __init__(self) -> None:
         self.clock = SystemClock()
-        self._rounds: dict[int, int] = {}
-
-    def set(self, index: int, round_: int) -> None:
-        """Note how often an item was retried."""
-        self._rounds[index] = round_
+        self.rounds: dict[int, int] = {}
+        """Item to how often it was retried, of those that were."""
 
     def round_of(self, index: int) -> int:
         """Return how often an item was retried."""
-        return self._rounds.get(index, 0)
+        return self.rounds.get(index, 0)
 
 
 class Inbox:

@@ -9,7 +9,7 @@ from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run
 
 if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run
-    from nbfutures.runtime.lane import LaneWork
+    from nbfutures.runtime.lane_work import LaneWork
     from nbfutures.runtime.remote.contracts import RemoteRunner
     from nbfutures.runtime.remote.lane import RemoteLane
     from nbfutures.runtime.remote.supply import Supply
@@ -82,7 +82,7 @@ class Leftovers:
             self._work.queue.put_later(index, self._run.state.clock.now() + self._work.retry_delay)
             return []
         error = worker_died(self._runner.kind, index, problem)
-        return [self._ended(index, OutcomeKind.FAILED, error, started)._replace(worker=lane.worker)]
+        return [self._ended(index, OutcomeKind.FAILED, error, started).replace(worker=lane.worker)]
 
     def give_up_late(self, lane: RemoteLane, timeout: float) -> list[Outcome]:
         """Give up on items that did not notice their timeout, and return the outcomes of those not tried again.
@@ -100,7 +100,7 @@ class Leftovers:
                 self._work.queue.put_later(index, now + self._work.retry_delay)
                 continue
             error = out_of_time(timeout, was_ended=lane.ended_for is not None)
-            late.append(self._ended(index, OutcomeKind.FAILED, error, started)._replace(worker=lane.worker))
+            late.append(self._ended(index, OutcomeKind.FAILED, error, started).replace(worker=lane.worker))
         return late
 
     def _ended(self, index: int, kind: OutcomeKind, error: BaseException, started: float | None) -> Outcome:

@@ -9,9 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NOTHING", "SEVERAL", "Mark", "Marked", "open_mark"]
+from nbfutures.runtime.lane import NOTHING
 
-NOTHING = -1
+__all__ = ["SEVERAL", "Mark", "Marked", "open_mark"]
+
 SEVERAL = -2
 _SIZE = 8
 
@@ -44,7 +45,7 @@ def open_mark(path: str) -> Any:
 
 
 class Marked(dict[int, float]):
-    """A lane's running items, of which one that runs alone is marked.
+    """The running items of a lane that may run several at once, of which one that runs alone is marked.
 
     Args:
         mark: From `open_mark`.

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _SHOWN = 200
+_FIELDS = [(name, operator.attrgetter(name)) for name in Outcome.__struct_fields__]
 _DIFFERENT = frozenset({"index", "value", "started", "ended", "cpu_seconds"})
 
 
@@ -114,20 +115,22 @@ def pack_outcomes(outcomes: list[Outcome]) -> bytes:
 def unpack_outcomes(data: bytes) -> list[Outcome]:
     """Return the outcomes."""
     columns = [itertools.repeat(what) if is_same else what for is_same, what in unpack(data)]
-    # As `Outcome._make`, without a Python function for each.
-    return list(map(functools.partial(tuple.__new__, Outcome), zip(*columns, strict=False)))
+    return list(map(Outcome, *columns)) if columns else []
 
 
 def _columns(outcomes: list[Outcome]) -> list[tuple[bool, Any]]:
     """Return each field's values, or the one value where all are the same: half the time of sending the records."""
+    if not outcomes:
+        return []
     return [
         # The index tells how many there are; values may not be able to be compared.
         (False, column) if name in _DIFFERENT or not _is_same(column) else (True, column[0])
-        for name, column in zip(Outcome._fields, zip(*outcomes, strict=True), strict=False)
+        for name, read in _FIELDS
+        for column in (list(map(read, outcomes)),)
     ]
 
 
-def _is_same(column: tuple[Any, ...]) -> bool:
+def _is_same(column: list[Any]) -> bool:
     first = column[0]
     return all(map(operator.is_, column, itertools.repeat(first, len(column)))) or (
         type(first) is int and column.count(first) == len(column)
@@ -190,7 +193,7 @@ def _sendable(outcome: Outcome) -> Outcome:
         if outcome.error is not None:
             return _with_other_error(outcome)
         told = unsendable_value(outcome.index, type(outcome.value).__name__, error)
-        return outcome._replace(kind=OutcomeKind.FAILED, value=None, error=told)
+        return outcome.replace(kind=OutcomeKind.FAILED, value=None, error=told)
     return outcome
 
 
@@ -216,8 +219,8 @@ def _with_other_error(outcome: Outcome) -> Outcome:
         tblib.pickling_support.install(told)
         pack(told)
     except Exception:
-        return outcome._replace(error=RuntimeError(str(told)), traceback=None)
-    return outcome._replace(error=told)
+        return outcome.replace(error=RuntimeError(str(told)), traceback=None)
+    return outcome.replace(error=told)
 
 
 def _guilty_variable(fn: Any, name: str, seen: set[int]) -> tuple[str, str] | None:

@@ -110,17 +110,17 @@ class RemoteTaskWindow(TaskWindow):
         why = self._killed.pop(index, None)
         if isinstance(error, UpstreamTaskError):
             skipped = ItemSkippedError(f"Skipped: {error}")
-            return outcome._replace(kind=OutcomeKind.SKIPPED, error=skipped, started=None, attempts=0)
+            return outcome.replace(kind=OutcomeKind.SKIPPED, error=skipped, started=None, attempts=0)
         if self._runner.is_death(error) or (why is not None and outcome.kind is OutcomeKind.CANCELLED):
             return self._ending_of_dead(outcome, why)
         if outcome.kind is OutcomeKind.FAILED and seen.error is None:
-            return outcome._replace(error=self._named(index, seen, error))
+            return outcome.replace(error=self._named(index, seen, error))
         return outcome
 
     def _ending_of_dead(self, outcome: Outcome, why: str | None) -> Outcome | None:
         index = outcome.index
         if why == "cancel" or self._run.stopped.is_set():
-            return outcome._replace(kind=OutcomeKind.CANCELLED, error=cancelled_in_mid_run(index), traceback=None)
+            return outcome.replace(kind=OutcomeKind.CANCELLED, error=cancelled_in_mid_run(index), traceback=None)
         task = self._prepared.task
         key = index, outcome.round
         deaths = self._deaths[key] = self._deaths.get(key, 0) + 1
@@ -134,7 +134,7 @@ class RemoteTaskWindow(TaskWindow):
             if why == "timeout"
             else worker_died(self._runner.kind, index, outcome.error)
         )
-        return outcome._replace(error=told, attempts=max(outcome.attempts, deaths), traceback=None)
+        return outcome.replace(error=told, attempts=max(outcome.attempts, deaths), traceback=None)
 
     def _named(self, index: int, seen: Observed, error: BaseException | None) -> BaseException | None:
         """Return an error that names what could not be sent, where that is why a task run failed."""

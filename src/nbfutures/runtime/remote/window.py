@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
-    from nbfutures.runtime.lane import LaneWork
+    from nbfutures.runtime.lane_work import LaneWork
     from nbfutures.runtime.remote.contracts import RemoteRunner
 
 __all__ = ["RemoteWindow"]

@@ -19,7 +19,8 @@ from nbfutures.errors import PicklingError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.async_lane import AsyncLane
-from nbfutures.runtime.lane import Lane, LaneWork
+from nbfutures.runtime.lane import Lane
+from nbfutures.runtime.lane_work import LaneWork
 from nbfutures.runtime.remote.inbox import Calls, Inbox, Rounds
 from nbfutures.runtime.remote.mark import Marked, open_mark
 from nbfutures.runtime.remote.modules import forget_changed_modules, note_modules
@@ -119,8 +120,10 @@ class _WorkersEnd:
         )
         name = settings.worker
         self.lane = AsyncLane(self._work, name, settings.slots) if settings.is_async else Lane(self._work, name)
-        if mark is not None:
+        if mark is not None and settings.is_async:
             self.lane.running = Marked(mark)
+        elif mark is not None:
+            self.lane.mark = mark
         self._has_own_process = settings.surroundings is not None
 
     def run(self, task_run_id: Any) -> int:
@@ -189,8 +192,8 @@ class _WorkersEnd:
         arguments = zip(*given, strict=True) if are_positional else given
         self._calls.arguments.update(zip(indices, arguments, strict=True))
         for index, (round_, tries) in extras.items():
-            self._rounds.set(index, round_)
-            self._work._tries[index, round_] = tries
+            self._rounds.rounds[index] = round_
+            self._work.tried[index, round_] = tries
         self._queue.put(indices)
         self.lane.stir()
 

@@ -1,0 +1,66 @@
+"""What the lanes of one job share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nbfutures.model.job_state import JobState
+    from nbfutures.runtime.work import CallWork
+    from nbfutures.runtime.work_queue import WorkQueue
+
+__all__ = ["LANE_SECONDS", "LaneWork"]
+
+LANE_SECONDS = 1.0
+"""A task run takes no further item after this long: 5-10 ms for the task run itself are then 1 % at most."""
+
+
+@dataclass(slots=True)
+class LaneWork:
+    """What the lanes of one job share."""
+
+    work: CallWork
+    """The calls; its function may be replaced while lanes run."""
+    queue: WorkQueue
+    state: JobState
+    wake: Callable[[], None]
+    """Wakes the dispatcher; cheap when it is awake."""
+    is_async: bool = False
+    quota: int | None = None
+    """Items for one lane at most; `None` for as many as fit in `lane_seconds`."""
+    lane_seconds: float = LANE_SECONDS
+    """A lane takes no further item after this long."""
+    retries: int = 0
+    retry_delay: float = 0.0
+    timeout: float | None = None
+    fail_fast: bool = False
+    queued: float = 0.0
+    """When the items were submitted."""
+    cpu_clock: Callable[[], float] = time.thread_time
+    """Tells the CPU seconds of the calling thread."""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set while the job is being cancelled: nothing is tried again then."""
+    tried: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Item and its round to the number of attempts that failed and were followed by another."""
+
+    @property
+    def has_tries(self) -> bool:
+        """Whether some item was tried before."""
+        return bool(self.tried)
+
+    def tries(self, index: int) -> int:
+        """Return how often the item was tried before, in this round."""
+        return self.tried.get((index, self.state.round_of(index)), 0) if self.tried else 0
+
+    def takes_another_try(self, index: int) -> bool:
+        """Tell whether the item is to be tried again after a failure, and count that."""
+        tries = self.tries(index)
+        if tries >= self.retries or self.stopped.is_set():
+            return False
+        self.tried[index, self.state.round_of(index)] = tries + 1
+        return True
