@@ -226,6 +226,8 @@ def observe(
         capture.renew()
         seen.attempts += 1
         seen.worker = _worker_name()
+        context = TaskRunContext.get()
+        seen.task_run_id = context.task_run.id if context is not None else None
         seen.home = home_loop() if is_async else None
         seen.ended = None
         seen.error = seen.traceback = None
