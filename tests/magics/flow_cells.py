@@ -261,31 +261,8 @@ main([1, 2, 3])
         [3, 5, 7],
         _completed(load=3, clean=3, join=3),
     ),
-    "a flow with processes in a flow": FlowCell(
-        """
-from prefect import flow, task
-from prefect.task_runners import ProcessPoolTaskRunner
-
-@task
-def square(x): return x * x
-
-@flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
-def batch(numbers):
-    return [future.result() for future in [square.submit(x) for x in numbers]]
-
-@flow
-def parent(batches):
-    return [square for numbers in batches for square in batch(numbers)]
-
-parent([[1, 2], [3]])
-""",
-        [1, 4, 9],
-        _completed(square=3),
-    ),
-}
-
-DASK_CELL = FlowCell(
-    f"""
+    "Dask": FlowCell(
+        f"""
 from prefect_dask.task_runners import DaskTaskRunner
 {_LIFT}
 @flow(task_runner=DaskTaskRunner(cluster_kwargs={{"n_workers": 1, "dashboard_address": None}}))
@@ -293,6 +270,7 @@ def lift():
     floors = [ride.submit(floor) for floor in (2, 1)]
     wait(floors)
 """,
-    None,
-    _completed(ride=2),
-)
+        None,
+        _completed(ride=2),
+    ),
+}

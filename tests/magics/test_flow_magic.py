@@ -9,6 +9,7 @@ import prefect
 import pytest
 from flow_cells import FLOW_CELLS
 
+
 @pytest.fixture
 def nb(notebook):
     notebook.run("offset = 10")

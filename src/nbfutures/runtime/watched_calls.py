@@ -1,8 +1,8 @@
 """Tasks and flows that a watched flow calls, rather than submits.
 
-Prefect has no place to ask about these. So the first watched flow puts a wrapper around `Task.__call__` and `Flow.__call__`, which
-does nothing but where the context says that somebody watches. Prefect hands the context on to the threads of its
-runners, and `asyncio` to its tasks.
+Prefect has no place to ask about these. So the first watched flow puts a wrapper around `Task.__call__` and
+`Flow.__call__`, which does nothing but where the context says that somebody watches. Prefect hands the context on to
+the threads of its runners, and `asyncio` to its tasks.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ class _Call:
         self._ending = Ending(state=returned) if isinstance(returned, State) else Ending(value=returned)
         return returned
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._watched.end_call(self._index, Ending(error=error) if error is not None else self._ending)
 
 

@@ -48,6 +48,7 @@ class WatchingRunner(TaskRunner[Any]):
         return _as_it_is, (self._inner,)
 
     def duplicate(self) -> WatchingRunner:
+        """Return another one around another runner, as Prefect asks for each flow run."""
         return WatchingRunner(self._inner.duplicate(), self._watched)
 
     def submit(
@@ -57,22 +58,23 @@ class WatchingRunner(TaskRunner[Any]):
         wait_for: Iterable[PrefectFuture[Any]] | None = None,
         dependencies: dict[str, set[RunInput]] | None = None,
     ) -> PrefectFuture[Any]:
+        """Have the runner within run a task; the task run is an item of the job."""
         run = self._watched.run
+        future: PrefectFuture[Any]
         if not self._watched.is_open:
-            return self._inner.submit(task, parameters, wait_for, dependencies)
+            future = self._inner.submit(task, parameters, wait_for, dependencies)
+            return future
         refuse_if_cancelled(run)
         clock = run.state.clock
         seen = Observed(queued=clock.now())
         if isinstance(self._inner, ThreadPoolTaskRunner | AtOnceRunner):
             made = observe(task, seen, clock.now, is_watched=run.caller is not None)
-            future: PrefectFuture[Any] = self._inner.submit(made, parameters, wait_for, dependencies)
+            future = self._inner.submit(made, parameters, wait_for, dependencies)
         elif isinstance(self._inner, ProcessPoolTaskRunner):
             hub = get_hub()
             name = f"task run {next(_numbers)} of {run.key}"
             ticket = Ticket(name, seen, None, hub)
-            future = self._inner.submit(
-                observe_elsewhere(task, name, hub.route), parameters, wait_for, dependencies
-            )
+            future = self._inner.submit(observe_elsewhere(task, name, hub.route), parameters, wait_for, dependencies)
             future.add_done_callback(lambda _: ticket.close())
         else:
             # On a cluster of the user's, whose workers may not reach the kernel.
