@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "delete_limit", "limit", "limits", "limits_view"]
 
 
-def limit(
-    name: str, slots: int | None = None, /, *, tag: bool = False, per_second: float | None = None
-) -> Limits:
+def limit(name: str, slots: int | None = None, /, *, tag: bool = False, per_second: float | None = None) -> Limits:
     """Create or change a limit of how many items run at once, in all kernels and jobs that use it; or show one.
 
     It is one of Prefect's: everybody who works with the same Prefect server shares its slots. The items of a job take

@@ -283,9 +283,7 @@ class Holding:
         self._take_out(fitting)
         return Release(fitting)
 
-    def _seconds_to_next(
-        self, now: float, need: int, turn: float, due: Lease | None, oldest: Lease | None
-    ) -> float:
+    def _seconds_to_next(self, now: float, need: int, turn: float, due: Lease | None, oldest: Lease | None) -> float:
         times = [now + _FAR]
         if due is not None:
             times.append(min(due.next_renewal, due.renewed + LEASE_SECONDS))

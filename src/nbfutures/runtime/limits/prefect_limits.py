@@ -75,9 +75,7 @@ def read_all(
     by_tag = {one.tag: one.active_slots for one in _pages(client.read_concurrency_limits)}
     who = _task_run_names(client, [run_id for run_ids in by_tag.values() for run_id in run_ids], runs)
     return [
-        _with_holders(
-            one, _grouped(who, by_tag.get(one.name, ())) if one.is_tag else list(jobs.get(one.name, ()))
-        )
+        _with_holders(one, _grouped(who, by_tag.get(one.name, ())) if one.is_tag else list(jobs.get(one.name, ())))
         for one in found
     ]
 
@@ -234,8 +232,7 @@ def _task_run_names(client: SyncPrefectClient, ids: list[UUID], jobs: Mapping[UU
     )
     names = {run.id: run.name for run in flow_runs} | dict(jobs)
     return {
-        run.id: f"{run.name} of {names[run.flow_run_id]}" if run.flow_run_id in names else run.name
-        for run in task_runs
+        run.id: f"{run.name} of {names[run.flow_run_id]}" if run.flow_run_id in names else run.name for run in task_runs
     }
 
 
