@@ -26,7 +26,7 @@ def test_a_line_is_one_call(notebook, fake, line, asked):
 
 def test_alone_it_shows_all_limits(notebook, fake):
     assert notebook("%limit") == "all limits"
-    assert notebook("%limit;") is None
+    assert notebook("%limit ;") is None
     assert fake.log == []
 
 

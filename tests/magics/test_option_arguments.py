@@ -69,7 +69,7 @@ def test_a_word_is_a_text_and_quotes_and_brackets_are_evaluated(option, text, ex
         ("--wokers 4 f(x)", "There is no option --wokers; did you mean --workers?"),
         ("-workers 4 f(x)", "There is no option -workers; did you mean --workers?"),
         ("--Retry_Delay 4 f(x)", "There is no option --Retry_Delay; did you mean --retry-delay?"),
-        ("--quota db f(x)", "There is no option --quota. Options are: --out, --name"),
+        ("--pool db f(x)", "There is no option --pool. Options are: --out, --name"),
         ("x in a -k", "To subtract, put a space behind the dash. Options are: --out, --name"),
         ("f(x) -w", "-w needs a value: -w N."),
         ("-w --block f(x)", "-w needs a value: -w N."),

@@ -192,7 +192,7 @@ MOVES = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(MOVES, st.integers(1, 5))
-def test_never_are_more_slots_used_than_held_and_never_more_held_than_there_are(moves, slots):
+def test_never_are_more_slots_used_than_held_and_never_more_held_than_there_are(moves, slots):  # noqa: C901
     holding, now, running = Holding(), 0.0, 0
     for what, number in moves:
         if what == "take":

@@ -53,11 +53,11 @@ def options(**changes: Any) -> Submitter:
             `limit`, `fail_fast`, `tags`, `wait_for`, `dry_run`; see `nbfutures.model.options.JobOptions`.
 
     `limit="db"`, or a list of names, has each item that runs take a slot of that limit, whichever the runner; see
-    `nbfutures.limit`. The job holds as many slots as it runs items at once: a slot is kept from item to item while there
-    is work, and 0.3 s longer; where the limit is full, for ten seconds, and is then given back when its item ends, so
-    that others have their turn. A paused job and one that has ended hold none. An item that ran out of time and goes on
-    in its thread all the same keeps its slot until it ends. While no item has a slot the job says so; a cancel ends the
-    waiting at once. The slots of a kernel that died are free again after a minute and some seconds.
+    `nbfutures.limit`. The job holds as many slots as it runs items at once. A slot is kept from item to item while
+    there is work, and 0.3 s longer; where the limit is full it is given back after ten seconds, when its item ends, so
+    that others have their turn. A paused job and one that has ended hold none. An item that ran out of time and goes
+    on in its thread all the same keeps its slot until it ends. While no item has a slot the job says so; a cancel ends
+    the waiting at once. The slots of a kernel that died are free again after a minute and some seconds.
 
     Raises:
         InvalidOptionError: If an option is not known or has a value that it cannot take.

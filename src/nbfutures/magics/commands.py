@@ -29,7 +29,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _NOTES = """\
 Values are Python expressions: -w 2*n, --timeout=limits["slow"]. One that holds spaces needs brackets or quotes.
-For --out, --name, --runner, --limit and --tag a word stands for itself; quote it, or use an f-string, for anything else.
+For --out, --name, --runner, --limit and --tag a word stands for itself; quote it, or use an f-string, for the rest.
 """
 
 
@@ -251,9 +251,9 @@ class FuturesMagics(Magics):
         Usage: %limit [name] [slots] [--tag] [--per-second N] [--delete]
 
         A limit holds for all jobs, kernels and programs that use it and the same Prefect. Jobs take its slots with
-        `--limit name`; other code does with Prefect's concurrency(name). A limit with --tag holds for the Prefect tasks
-        with that tag. One with --per-second is for Prefect's rate_limit(name). Without slots, limits are shown: how many
-        slots are in use, and who has them.
+        `--limit name`; other code does with Prefect's concurrency(name). A limit with --tag holds for Prefect tasks
+        with that tag; one with --per-second is for Prefect's rate_limit(name). Where no number of slots is given,
+        limits are shown: how many slots are in use, and who has them.
 
         Examples:
             %limit db 4

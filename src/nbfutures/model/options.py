@@ -121,8 +121,8 @@ def _as_names(limit: Any) -> tuple[str, ...]:
     made = tuple(dict.fromkeys(names))
     if not all(isinstance(name, str) and name.strip() for name in made):
         raise InvalidOptionError(
-            f"limit takes the name of a limit, or several in a list, got {limit!r}. How many slots it has is said once: "
-            f"nbf.limit('db', 4). To run fewer items of this job at once without a limit, use workers."
+            f"limit takes the name of a limit, or several in a list, got {limit!r}. How many slots it has is said "
+            f"once: nbf.limit('db', 4). To run fewer items of this job at once without a limit, use workers."
         )
     return made
 

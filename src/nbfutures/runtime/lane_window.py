@@ -109,12 +109,8 @@ class LaneWindow:
         entering = sum(lane.is_open and not lane.pulled for lane in lanes)
         # Twice as many at each look: a handful of quick items is done by one lane, and makes one task run.
         wanted = min(self._most - working, len(self._work.queue) - entering, working - entering + 1)
-        if self._work.is_async:
-            # Each of its coroutines takes a slot.
-            wanted = min(wanted, self._limit.free)
-        else:
-            wanted = self._limit.take(max(wanted, 0))
-        for _ in range(wanted):
+        # A lane of coroutines takes one for each of them.
+        for _ in range(min(wanted, self._limit.free) if self._work.is_async else self._limit.take(max(wanted, 0))):
             self._start()
 
     def missing(self) -> int:

@@ -1,4 +1,4 @@
-"""What people do with Prefect's limits: make, change, list and delete them. Each call waits for Prefect, with an end."""
+"""What people do with Prefect's limits: make, change, list, delete. Each call waits for Prefect, with an end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbfutures.errors import InvalidOptionError, LimitError, NbfuturesError, ServerUnreachableError, UnknownLimitError
 from nbfutures.runtime.limits.keeper import holders
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from nbfutures.runtime.session import Session
 
 __all__ = ["delete_limit", "list_limits", "set_limit", "show_limit"]
+
+T = TypeVar("T")
 
 START_SECONDS = 180.0
 """How long Prefect may take to start."""
@@ -63,7 +65,11 @@ def show_limit(session: Session, name: str, *, is_tag: bool) -> LimitRecord:
         UnknownLimitError: If there is none.
     """
     check_name(name, is_tag=is_tag)
-    return _ask(session, lambda api, client: _find(api, client, name, is_tag=is_tag))
+
+    def work(api: Any, client: Any) -> LimitRecord:
+        return _find(api, client, name, is_tag=is_tag)
+
+    return _ask(session, work)
 
 
 def delete_limit(session: Session, name: str, *, is_tag: bool) -> None:
@@ -111,7 +117,7 @@ def _find(api: Any, client: Any, name: str, *, is_tag: bool) -> LimitRecord:
     raise error
 
 
-def _ask(session: Session, work: Callable[[Any, Any], Any]) -> Any:
+def _ask(session: Session, work: Callable[[Any, Any], T]) -> T:
     """Ask Prefect, in a thread: the caller's waiting has an end, and can be interrupted, whatever Prefect does."""
     told: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
     stop = threading.Event()
@@ -133,7 +139,8 @@ def _ask(session: Session, work: Callable[[Any, Any], Any]) -> Any:
     finally:
         stop.set()
     if is_good:
-        return value
+        answer: T = value
+        return answer
     if isinstance(value, NbfuturesError):
         raise value
     raise LimitError(f"Prefect could not do it: {value}") from value

@@ -216,32 +216,29 @@ class Holding:
         """
         with self._changed:
             self._is_stirred = False
-            lost = next((one for one in self._leases if now - one.renewed >= LEASE_SECONDS), None)
-            if lost is not None:
-                self._take_out(lost)
-                return Lose(lost)
-            given = self._given_back(now)
-            if given is not None:
-                return given
-            due = min(self._leases, key=lambda one: one.next_renewal, default=None)
-            if due is not None and due.next_renewal <= now:
-                # Tried again soon, should it fail.
-                due.next_renewal = now + 1.0
-                return Renew(due)
+            step = self._lost(now) or self._given_back(now) or self._to_renew(now)
+            if step is not None:
+                return step
             if self._is_closed and not self._leases:
                 return End()
             need = self._needed()
             if need > 0 and now >= self._next_try:
                 return Acquire(need)
-            turn = SHORT_TURN_SECONDS if others_starve else TURN_SECONDS
+            times = [now + _FAR, *(min(one.next_renewal, one.renewed + LEASE_SECONDS) for one in self._leases)]
+            if need > 0:
+                times.append(self._next_try)
+            if self._idle_since is not None:
+                times.append(self._idle_since + LINGER_SECONDS)
             oldest = min(self._leases, key=lambda one: one.since, default=None)
             if oldest is not None and self._leaving is None and not self._is_closed:
+                turn = SHORT_TURN_SECONDS if others_starve else TURN_SECONDS
                 at = max(oldest.since + turn, self._next_turn)
                 if at <= now:
                     # One after the other, not all at once.
                     self._next_turn = now + turn / len(self._leases)
                     return Turn(oldest)
-            return Wait(self._seconds_to_next(now, need, turn, due, oldest))
+                times.append(at)
+            return Wait(max(min(times) - now, 0.0))
 
     # --- with the lock held ----------------------------------------------------------------------------------------
 
@@ -256,13 +253,30 @@ class Holding:
         return self._leaving.slots if self._leaving is not None else 0
 
     def _needed(self) -> int:
-        return 0 if self._is_closed else self._wanted - self._spare() if self._wanted else -min(self._spare(), 0)
+        """Return how many slots more it takes for what runs, if some were lost, and for what waits."""
+        return 0 if self._is_closed else max(self._wanted - self._spare(), 0)
 
     def _take_out(self, lease: Lease) -> None:
         if lease in self._leases:
             self._leases.remove(lease)
         if self._leaving is lease:
             self._leaving = None
+
+    def _lost(self, now: float) -> Lose | None:
+        """Take out a lease that could not be renewed in time."""
+        lost = next((one for one in self._leases if now - one.renewed >= LEASE_SECONDS), None)
+        if lost is None:
+            return None
+        self._take_out(lost)
+        return Lose(lost)
+
+    def _to_renew(self, now: float) -> Renew | None:
+        due = min(self._leases, key=lambda one: one.next_renewal, default=None)
+        if due is None or due.next_renewal > now:
+            return None
+        # Tried again soon, should it fail.
+        due.next_renewal = now + 1.0
+        return Renew(due)
 
     def _given_back(self, now: float) -> Release | None:
         """Take out a lease that is to be given back now."""
@@ -282,15 +296,3 @@ class Holding:
             return None
         self._take_out(fitting)
         return Release(fitting)
-
-    def _seconds_to_next(self, now: float, need: int, turn: float, due: Lease | None, oldest: Lease | None) -> float:
-        times = [now + _FAR]
-        if due is not None:
-            times.append(min(due.next_renewal, due.renewed + LEASE_SECONDS))
-        if need > 0:
-            times.append(self._next_try)
-        if self._idle_since is not None:
-            times.append(self._idle_since + LINGER_SECONDS)
-        if oldest is not None and self._leaving is None:
-            times.append(max(oldest.since + turn, self._next_turn))
-        return max(min(times) - now, 0.0)
