@@ -178,15 +178,14 @@ async def hold_async(args):
     return x
 
 
-@pytest.mark.parametrize("fn", [hold, hold_async, task(hold)], ids=["function", "async function", "task"])
-def test_items_in_processes_take_a_slot(fn, tmp_path):
-    nbf.limit("db", 1)
-    job = nbf.options(runner="processes", workers=2, limit="db").map(fn, [(tmp_path, x) for x in range(4)])
-    eventually(lambda: len(list(tmp_path.glob("in *"))) == 1, 60)
-    assert holds_for(lambda: len(list(tmp_path.glob("in *"))) == 1, 0.5)
-    assert in_use("db") == 1
+def test_coroutines_in_processes_take_a_slot_each(tmp_path):
+    nbf.limit("db", 3)
+    job = nbf.options(runner="processes", workers=2, limit="db").map(hold_async, [(tmp_path, x) for x in range(9)])
+    eventually(lambda: len(list(tmp_path.glob("in *"))) == 3, 60)
+    assert holds_for(lambda: len(list(tmp_path.glob("in *"))) == 3, 0.5)
+    assert in_use("db") == 3
     (tmp_path / "open").touch()
-    assert job.result(60) == list(range(4))
+    assert job.result(60) == list(range(9))
     eventually(lambda: in_use("db") == 0)
 
 
