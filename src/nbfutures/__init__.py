@@ -5,7 +5,7 @@
 >>> job.result()
 [1, 2, 3]
 
-In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`.
+In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`, `%limit`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         Job,
         Submitter,
         as_completed,
+        delete_limit,
+        limit,
+        limits,
         map,  # noqa: A004 - Prefect's word
         options,
         run,
@@ -41,7 +44,10 @@ __all__ = [
     "__version__",
     "allow_failure",
     "as_completed",
+    "delete_limit",
     "launcher",
+    "limit",
+    "limits",
     "map",
     "options",
     "quote",
@@ -61,7 +67,10 @@ _HOMES = {
     "Submitter": "nbfutures.api",
     "allow_failure": "nbfutures.runtime.annotations",
     "as_completed": "nbfutures.api",
+    "delete_limit": "nbfutures.api",
     "launcher": "nbfutures.launcher",
+    "limit": "nbfutures.api",
+    "limits": "nbfutures.api",
     "map": "nbfutures.api",
     "options": "nbfutures.api",
     "quote": "nbfutures.runtime.annotations",

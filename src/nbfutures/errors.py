@@ -9,11 +9,13 @@ __all__ = [
     "ItemSkippedError",
     "ItemTimeoutError",
     "JobCrashedError",
+    "LimitError",
     "MapArgumentsError",
     "NbfuturesError",
     "PicklingError",
     "ServerStartError",
     "ServerUnreachableError",
+    "UnknownLimitError",
     "WorkerDiedError",
 ]
 
@@ -56,6 +58,14 @@ class ServerStartError(NbfuturesError, RuntimeError):
 
 class ServerUnreachableError(NbfuturesError, ConnectionError):
     """The Prefect server that `PREFECT_API_URL` names does not answer."""
+
+
+class LimitError(NbfuturesError):
+    """A limit cannot be made, changed or used as it was asked for."""
+
+
+class UnknownLimitError(LimitError, LookupError):
+    """A limit is used that does not exist."""
 
 
 class RunnerUnavailableError(NbfuturesError, ImportError):

@@ -102,6 +102,16 @@ class FakeApi:
     def set_session_defaults(self, options):
         self.defaults = options
 
+    def limit(self, name, slots=None, **options):
+        self.log.append(("limit", name, slots, options))
+        return f"limit {name}"
+
+    def limits_view(self):
+        return "all limits"
+
+    def delete_limit(self, name, *, tag=False):
+        self.log.append(("delete", name, tag))
+
     def default_workers(self):
         return 6
 

@@ -15,6 +15,7 @@ NAMES = [
     ("cell", "flow"),
     ("line", "jobs"),
     ("line", "runner"),
+    ("line", "limit"),
 ]
 WITH_OPTIONS = [one for one in NAMES if one[1] in {"map", "submit", "flow"}]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
+from nbfutures.api.limits import delete_limit, limit, limits, limits_view
 from nbfutures.api.submitter import Submitter
 from nbfutures.errors import NbfuturesError
 from nbfutures.runtime.runners import default_workers, workers_of
@@ -24,8 +25,12 @@ __all__ = [
     "as_completed",
     "close",
     "default_workers",
+    "delete_limit",
     "find_job",
     "jobs_view",
+    "limit",
+    "limits",
+    "limits_view",
     "map",
     "options",
     "run",
@@ -45,7 +50,14 @@ def options(**changes: Any) -> Submitter:
 
     Args:
         **changes: `name`, `runner`, `workers`, `retries`, `retry_delay`, `timeout`, `batch`, `rate`, `in_flight`,
-            `fail_fast`, `tags`, `wait_for`, `dry_run`; see `nbfutures.model.options.JobOptions`.
+            `limit`, `fail_fast`, `tags`, `wait_for`, `dry_run`; see `nbfutures.model.options.JobOptions`.
+
+    `limit="db"`, or a list of names, has each item that runs take a slot of that limit, whichever the runner; see
+    `nbfutures.limit`. The job holds as many slots as it runs items at once. A slot is kept from item to item while
+    there is work, and 0.3 s longer; where the limit is full it is given back after ten seconds, when its item ends, so
+    that others have their turn. A paused job and one that has ended hold none. An item that ran out of time and goes
+    on in its thread all the same keeps its slot until it ends. While no item has a slot the job says so; a cancel ends
+    the waiting at once. The slots of a kernel that died are free again after a minute and some seconds.
 
     Raises:
         InvalidOptionError: If an option is not known or has a value that it cannot take.

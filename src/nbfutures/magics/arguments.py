@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nbfutures.magics.scan import Word
 
-__all__ = ["JOB_OPTIONS", "RUNNER_OPTIONS", "Arguments", "Option", "option_table", "parse_arguments"]
+__all__ = ["JOB_OPTIONS", "LIMIT_OPTIONS", "RUNNER_OPTIONS", "Arguments", "Option", "option_table", "parse_arguments"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,7 @@ JOB_OPTIONS = (
     Option(field="batch", metavar="N|auto", values=("auto",), help="items for one task run"),
     Option(field="rate", metavar="N", help="items to start per second, at most"),
     Option(field="in_flight", metavar="N", help="items submitted and not yet settled, at most"),
+    Option(field="limit", metavar="NAME", is_text=True, is_repeatable=True, help="each item takes a slot; see %limit?"),
     Option(field="tags", long="--tag", metavar="TEXT", is_text=True, is_repeatable=True, help="a tag; can be repeated"),
     Option(field="fail_fast", help="the first failure cancels what has not started"),
     Option(field="dry_run", help="run three items only; say how long all would take, and which runner fits"),
@@ -79,6 +80,13 @@ JOB_OPTIONS = (
 
 RUNNER_OPTIONS = (_WORKERS, _ADDRESS)
 """What `%runner` takes."""
+
+LIMIT_OPTIONS = (
+    Option(field="tag", help="a limit of the task runs with a tag, in place of a global one"),
+    Option(field="per_second", metavar="N", help="slots that become free by themselves each second, for rate_limit()"),
+    Option(field="delete", help="delete the limit"),
+)
+"""What `%limit` takes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from nbfutures import api
 from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS, option_table, parse_arguments
 from nbfutures.magics.cells import flow_function, item_function, read_cell
 from nbfutures.magics.expressions import read_call, read_loop
+from nbfutures.magics.limit_line import read_limit_line
 from nbfutures.magics.requests import errors_in_one_line, read_request
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _NOTES = """\
 Values are Python expressions: -w 2*n, --timeout=limits["slow"]. One that holds spaces needs brackets or quotes.
-For --out, --name, --runner and --tag a word stands for itself; quote it, or use an f-string, for anything else.
+For --out, --name, --runner, --limit and --tag a word stands for itself; quote it, or use an f-string, for the rest.
 """
 
 
@@ -243,3 +244,30 @@ class FuturesMagics(Magics):
         # Of a cluster elsewhere, nothing is known before it is asked.
         size = "" if where and defaults.workers is None else f", {number} worker{'' if number == 1 else 's'}"
         print(f"{defaults.runner}{where}{size}")  # noqa: T201 - what it is for
+
+    @_magic("line", "limit")
+    def limit(self, line: str) -> Any:
+        """Show, make, change or delete Prefect's limits of how many items run at once.
+
+        Usage: %limit [name] [slots] [--tag] [--per-second N] [--delete]
+
+        A limit holds for all jobs, kernels and programs that use it and the same Prefect. Jobs take its slots with
+        `--limit name`; other code does with Prefect's concurrency(name). A limit with --tag holds for Prefect tasks
+        with that tag; one with --per-second is for Prefect's rate_limit(name). Where no number of slots is given,
+        limits are shown: how many slots are in use, and who has them.
+
+        Examples:
+            %limit db 4
+            %limit
+            %limit db
+            %limit --tag gpu 1
+            %limit api 10 --per-second 5
+            %limit db --delete
+        """
+        asked = read_limit_line(line, self._shell.user_ns)
+        with errors_in_one_line():
+            if asked.is_deletion:
+                api.delete_limit(asked.name, tag=asked.options.get("tag", False))
+                return None
+            shown = api.limit(asked.name, asked.slots, **asked.options) if asked.name else api.limits_view()
+        return None if asked.is_quiet else shown

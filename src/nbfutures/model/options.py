@@ -45,6 +45,8 @@ class JobOptions:
     """Items to start per second, at most."""
     in_flight: int | None = None
     """Items that are submitted and not yet settled, at most."""
+    limit: tuple[str, ...] = ()
+    """Names of limits in Prefect of which each item that runs takes a slot; made by `nbfutures.limit`."""
     fail_fast: bool = False
     """Whether the first failure cancels what has not started."""
     tags: tuple[str, ...] = ()
@@ -76,6 +78,7 @@ class JobOptions:
         if self.name is not None and (not isinstance(self.name, str) or not self.name.strip()):
             raise InvalidOptionError(f"name must be a text that is not empty, got {self.name!r}.")
         object.__setattr__(self, "tags", _as_tags(self.tags))
+        object.__setattr__(self, "limit", _as_names(self.limit))
         object.__setattr__(self, "wait_for", _as_tuple(self.wait_for))
 
     def replace(self, **changes: Any) -> Self:
@@ -110,6 +113,17 @@ def _as_tags(tags: Any) -> tuple[str, ...]:
     made = tuple(tags) if isinstance(tags, Iterable) else (tags,)
     if not all(isinstance(tag, str) for tag in made):
         raise InvalidOptionError(f"tags must be texts, got {tags!r}.")
+    return made
+
+
+def _as_names(limit: Any) -> tuple[str, ...]:
+    names = () if limit is None else (limit,) if isinstance(limit, str) or not isinstance(limit, Iterable) else limit
+    made = tuple(dict.fromkeys(names))
+    if not all(isinstance(name, str) and name.strip() for name in made):
+        raise InvalidOptionError(
+            f"limit takes the name of a limit, or several in a list, got {limit!r}. How many slots it has is said "
+            f"once: nbf.limit('db', 4). To run fewer items of this job at once without a limit, use workers."
+        )
     return made
 
 

@@ -102,10 +102,14 @@ def run_launch(job: str) -> State[Any]:
             # Coroutines need no thread: where no number of workers is given, all of the window runs at once.
             is_open = work.is_async and not options.workers
             size = options.in_flight or (_COROUTINES if is_open else 2 * run.workers + 2)
+            if options.limit and not work.is_async:
+                # What waits for a thread would hold a slot.
+                size = min(size, run.workers)
             return TaskWindow(dispatcher, feed, runner, work, size=size)
         shared = LaneWork(
             work=work,
             queue=dispatcher.queue,
+            limit=dispatcher.limit,
             state=run.state,
             wake=dispatcher.wake,
             # One at a time: whoever runs a coroutine inline is blocked by it as by a plain function.

@@ -60,6 +60,8 @@ class Lane:
         """Items that are running now, with the start of the attempt. Who takes an item out tells how it ended."""
         self.is_open = True
         """Whether it still takes items."""
+        self.is_over = False
+        """Whether nothing of it runs any more, an item that was given up on included."""
         self.pulled = 0
         self.mark: MutableSequence[int] = array("q", [NOTHING])
         """Which item runs; may be put where another process sees it."""
@@ -89,6 +91,7 @@ class Lane:
             self._work_through()
         finally:
             self.is_open = False
+            self.is_over = True
             self.work.wake()
         return self._failed
 

@@ -57,6 +57,7 @@ class TaskWindow:
         self._work = work
         self._size = size
         self._in_flight: dict[int, tuple[PrefectFuture[Any], Observed]] = {}
+        self._limit = dispatcher.limit
         self._submitting = threading.Lock()
         """Held to submit one item, so that a cancel sees it either before or in flight."""
         self._prepared = _Prepared(work.target, dispatcher.run.options)
@@ -74,10 +75,17 @@ class TaskWindow:
     def refill(self) -> None:
         """Submit items up to the window's size."""
         while len(self._in_flight) < self._size:
+            if not self._limit.take(1):
+                return
             index = self._dispatcher.queue.try_pull()
+            if index is None or not self._submit(index):
+                self._limit.give()
             if index is None:
                 return
-            self._submit(index)
+
+    def missing(self) -> int:
+        """Return how many more items could run at once now if there were slots for them."""
+        return min(self._size - len(self._in_flight), len(self._dispatcher.queue))
 
     def sweep(self) -> None:
         """Give up on coroutines that ran out of time where something blocks their event loop."""
@@ -121,7 +129,8 @@ class TaskWindow:
             in_flight = list(self._in_flight.values())
         take_back(future for future, _ in in_flight)
 
-    def _submit(self, index: int) -> None:
+    def _submit(self, index: int) -> bool:
+        """Submit an item; return whether it is in flight."""
         seen = Observed(queued=self._run.queued)
         if self._prepared.target is not self._work.target:
             self._prepared = _Prepared(self._work.target, self._run.options)
@@ -131,13 +140,15 @@ class TaskWindow:
             if self._run.stopped.is_set():
                 # The cancel came between taking the item and here: it goes back, and is cancelled with the others.
                 self._dispatcher.queue.put([index])
-                return
+                return False
             future = self._runner.submit(made, parameters)
             self._in_flight[index] = (future, seen)
         self._feed.watch(future, lambda: self._on_done(index, future, seen))
+        return True
 
     def _on_done(self, index: int, future: PrefectFuture[Any], seen: Observed) -> None:
         """Take in the end of a task run; on the feed's thread."""
+        self._limit.give()
         state = self._run.state
         outcome = outcome_of(future, index, now=state.clock.now(), round_=state.round_of(index), observed=seen)
         told = self._ending(outcome, seen)

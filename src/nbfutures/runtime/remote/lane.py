@@ -39,9 +39,10 @@ class RemoteLane:
         worker: Name of the worker, for the outcomes.
         round_: How often the job was retried when the lane began.
         mark: Where the worker notes what it runs, if it can be read here.
+        slots: How many of its items run at once.
     """
 
-    def __init__(self, supply: Supply, worker: str, round_: int, mark: Mark | None) -> None:
+    def __init__(self, supply: Supply, worker: str, round_: int, mark: Mark | None, slots: int = 1) -> None:
         self.supply = supply
         self.work = supply.work
         self.worker = worker
@@ -61,6 +62,12 @@ class RemoteLane:
         self.end_worker: Callable[[], bool] | None = None
         """Ends its worker from outside, where it has no process of this machine."""
         self.wire = Wire()
+        self.slots = slots
+        """How many of its items run at once."""
+        self.held = 0
+        """Slots of the job's limits that it has: one for each item that may run now."""
+        self._stuck = 0
+        """Items that were given up on and go on all the same."""
         self._lock = threading.RLock()
         self._function: Any = None
         self._seconds: float | None = None
@@ -94,7 +101,16 @@ class RemoteLane:
             # Its worker is not ours to end: what waits behind the item goes elsewhere.
             self.is_open = False
             self.give_back()
+        with self._lock:
+            self._stuck += self.ended_for is None
+            self._account()
         return True
+
+    def let_go_slots(self) -> None:
+        """Give back all slots: its worker is gone."""
+        with self._lock:
+            self.work.limit.give(self.held)
+            self.held = self._stuck = 0
 
     def forget_outstanding(self) -> bool:
         """Take in nothing more of what was sent; return whether there was something."""
@@ -133,7 +149,10 @@ class RemoteLane:
                 return
             room = self._room()
             if room > 0:
+                room = self._with_slots(room)
+            if room > 0:
                 self._send(self.supply.pull(room))
+                self._account()
             if self.outstanding:
                 self._idle_since = None
             elif self._is_used_up:
@@ -191,6 +210,20 @@ class RemoteLane:
         room = self.supply.share(outstanding, self._seconds) - outstanding
         quota = self.work.quota
         return room if quota is None else min(room, quota - self._sent)
+
+    def _with_slots(self, room: int) -> int:
+        """Take slots of the job's limits for up to so many items more, and return how many may be sent."""
+        if self.held < self.slots:
+            self.held += self.work.limit.take(min(room, self.slots - self.held))
+        # Who runs one item after the other may be sent many at once.
+        return room if self.held == self.slots else min(room, self.held - len(self.outstanding) - self._stuck)
+
+    def _account(self) -> None:
+        """Give back the slots that no item needs any more."""
+        needed = min(len(self.outstanding) + self._stuck, self.slots)
+        if self.held > needed:
+            self.work.limit.give(self.held - needed)
+            self.held = needed
 
     @property
     def _is_used_up(self) -> bool:
@@ -250,6 +283,7 @@ class RemoteLane:
     def _take(self, what: str, *rest: Any) -> None:
         with self._lock:
             getattr(self, f"_take_{what}")(*rest)
+            self._account()
         self.work.wake()
         if what not in _QUIET:
             self.top_up()

@@ -58,12 +58,13 @@ class RemoteTaskWindow(TaskWindow):
         for future in waiting:
             self._runner.take_back(future)
 
-    def _submit(self, index: int) -> None:
+    def _submit(self, index: int) -> bool:
         try:
-            super()._submit(index)
+            return super()._submit(index)
         except ItemSkippedError as error:
             self._tickets.pop(index).close()
             self._run.settle_unrun([index], OutcomeKind.SKIPPED, error)
+            return False
 
     def _arguments(self, index: int) -> dict[str, Any]:
         # A future of the kernel's says nothing elsewhere; by now, it is done.
