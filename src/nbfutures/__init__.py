@@ -5,7 +5,7 @@
 >>> job.result()
 [1, 2, 3]
 
-In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`.
+In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`, `%dashboard`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Job,
         Submitter,
         as_completed,
+        dashboard,
         map,  # noqa: A004 - Prefect's word
         options,
         run,
@@ -41,6 +42,7 @@ __all__ = [
     "__version__",
     "allow_failure",
     "as_completed",
+    "dashboard",
     "launcher",
     "map",
     "options",
@@ -61,6 +63,7 @@ _HOMES = {
     "Submitter": "nbfutures.api",
     "allow_failure": "nbfutures.runtime.annotations",
     "as_completed": "nbfutures.api",
+    "dashboard": "nbfutures.api",
     "launcher": "nbfutures.launcher",
     "map": "nbfutures.api",
     "options": "nbfutures.api",

@@ -14,6 +14,7 @@ NAMES = [
     ("cell", "submit"),
     ("cell", "flow"),
     ("line", "jobs"),
+    ("line", "dashboard"),
     ("line", "runner"),
 ]
 WITH_OPTIONS = [one for one in NAMES if one[1] in {"map", "submit", "flow"}]

@@ -208,12 +208,27 @@ class FuturesMagics(Magics):
             %jobs square
             %jobs cell 12
         """
-        name = line.strip().rstrip(";").rstrip()
-        if name[:1] in {"'", '"'}:
-            name = name.strip(name[0])
+        name = _name_in(line)
         with errors_in_one_line():
             job = api.find_job(name) if name else api.jobs_view()
         return job if not line.rstrip().endswith(";") else None
+
+    @_magic("line", "dashboard")
+    def dashboard(self, line: str) -> Any:
+        """Show Prefect's interface below the cell, or a link to it; with the name of a job, the page of its run.
+
+        Usage: %dashboard [name]
+
+        It comes logged in, and the password is not in the notebook. Where the browser is on another machine, as on
+        JupyterHub and Binder, it takes jupyter-server-proxy beside JupyterLab.
+
+        Examples:
+            %dashboard
+            %dashboard square
+        """
+        name = _name_in(line)
+        with errors_in_one_line():
+            return api.dashboard(api.find_job(name) if name else None)
 
     @_magic("line", "runner")
     def runner(self, line: str) -> None:
@@ -242,3 +257,8 @@ class FuturesMagics(Magics):
         # Of a cluster elsewhere, nothing is known before it is asked.
         size = "" if where and defaults.workers is None else f", {number} worker{'' if number == 1 else 's'}"
         print(f"{defaults.runner}{where}{size}")  # noqa: T201 - what it is for
+
+
+def _name_in(line: str) -> str:
+    name = line.strip().rstrip(";").rstrip()
+    return name.strip(name[0]) if name[:1] in {"'", '"'} else name

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["make_matcher"]
 
 _USE = re.compile(
-    r"\s*(?:\w[^%=]*=\s*)?(?P<escape>%{0,2})(?P<magic>map|submit|flow|jobs|runner)\s(?P<line>.*)", re.DOTALL
+    r"\s*(?:\w[^%=]*=\s*)?(?P<escape>%{0,2})(?P<magic>map|submit|flow|jobs|runner|dashboard)\s(?P<line>.*)", re.DOTALL
 )
 _OPTIONS = {"map": JOB_OPTIONS, "submit": JOB_OPTIONS, "flow": JOB_OPTIONS, "runner": RUNNER_OPTIONS}
 
@@ -64,7 +64,7 @@ def _is_magic(shell: InteractiveShell, escape: str, name: str, context: Completi
 
 
 def _complete(magic: str, line: str) -> _Found:
-    if magic == "jobs":
+    if magic in {"jobs", "dashboard"}:
         return _starting(line.lstrip(), (job.name for job in api.session_jobs()))
     words = [word.text for word in scan(line).words]
     typed = "" if not words or line[-1:].isspace() else words.pop()
