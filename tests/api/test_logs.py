@@ -5,10 +5,8 @@
 from __future__ import annotations
 
 import builtins
-import logging
 import threading
 
-import pytest
 from prefect import flow, get_run_logger, task
 
 import nbfutures as nbf
@@ -59,6 +57,7 @@ def test_the_newest_lines_are_taken_where_there_are_too_many():
     lines = table["message"][table["message"].str.startswith("line")]
     assert lines.tolist() == [f"line {x}" for x in range(450)]
     assert job.logs(limit=10)["message"].tolist() == table["message"].tolist()[-10:]
+    assert len(job.logs(limit=0)) == 0
 
 
 def test_lines_of_a_retry_and_of_flows_that_a_flow_calls_belong_to_it():
@@ -81,11 +80,18 @@ def test_lines_of_a_retry_and_of_flows_that_a_flow_calls_belong_to_it():
     assert again.logs()["message"].tolist().count("told 5") == 2
 
 
-def test_lines_from_processes_are_there_and_in_no_cell(capfd):
-    job = nbf.options(runner="processes", workers=1).map(tell, range(2))
+def test_lines_and_prints_from_processes_are_there_and_in_no_cell(capfd):
+    @task(log_prints=True)
+    def talk(x):
+        print("elsewhere", x)
+        return tell.fn(x)
+
+    job = nbf.options(runner="processes", workers=1).map(talk, range(2))
     assert job.result(120) == [0, 1]
-    assert {"told 0", "told 1"} <= set(job.logs()["message"])
-    assert "told" not in "".join(capfd.readouterr())
+    assert {"elsewhere 0", "told 0", "elsewhere 1", "told 1"} <= set(job.logs()["message"])
+    shown = "".join(capfd.readouterr())
+    assert "told" not in shown
+    assert "elsewhere" not in shown
 
 
 # --- log_prints -----------------------------------------------------------------------------------------------------
@@ -145,32 +151,3 @@ def test_prints_of_a_flow_and_its_tasks_are_logged():
     wanted = {"the flow", "the end", *(f"{word} {x}" for word in ("before", "after") for x in range(3))}
     assert wanted <= set(job.logs()["message"])
     assert builtins.print is before
-
-
-def test_prints_in_processes_are_logged(capfd):
-    @task(log_prints=True)
-    def talk(x):
-        print("elsewhere", x)
-
-    job = nbf.options(runner="processes", workers=1).map(talk, range(2))
-    assert job.wait(120)
-    assert {"elsewhere 0", "elsewhere 1"} <= set(job.logs()["message"])
-    assert "elsewhere" not in "".join(capfd.readouterr())
-
-
-def test_levels_have_names(caplog):
-    @task
-    def speak():
-        get_run_logger().log(logging.ERROR, "loud")
-
-    job = nbf.submit(speak)
-    assert job.wait(60)
-    table = job.logs()
-    assert table[table["message"] == "loud"]["level"].tolist() == ["ERROR"]
-
-
-@pytest.mark.parametrize("limit", [0, 1])
-def test_a_small_limit_is_kept(limit):
-    job = nbf.map(tell, range(3))
-    assert job.wait(60)
-    assert len(job.logs(limit=limit)) == limit

@@ -25,7 +25,9 @@ def frame_in(cell):
 
 
 def expect_no_secret(secret, notebook, page):
-    saved = json.dumps([notebook.output(index) for index in range(notebook.page.locator(".jp-Notebook .jp-Cell").count())])
+    saved = json.dumps(
+        [notebook.output(index) for index in range(notebook.page.locator(".jp-Notebook .jp-Cell").count())]
+    )
     assert secret not in saved
     assert secret not in page.content()
     assert not any(secret in frame.url for frame in page.frames)
@@ -124,7 +126,9 @@ def test_on_a_hub_prefect_comes_through_jupyters_server(hub):
     page = opened.value
     page.wait_for_url(f"{jupyter.url.removesuffix('/user/ada/')}{url}**", timeout=60_000)
     expect(page.get_by_text("squares").first).to_be_visible(timeout=60_000)
-    secret = notebook.ask("__import__('nbfutures.runtime.session').runtime.session.get_session().lease.address.auth.partition(':')[2]")
+    secret = notebook.ask(
+        "__import__('nbfutures.runtime.session').runtime.session.get_session().lease.address.auth.partition(':')[2]"
+    )
     notebook.save()
     expect_no_secret(secret, notebook, lab.page)
     page.close()

@@ -89,7 +89,10 @@ def test_a_base_that_the_user_has_set_is_kept(tmp_path):
             {PREFECT_API_URL: "https://api.prefect.cloud/api/accounts/1/workspaces/2"},
             "https://app.prefect.cloud/account/1/workspace/2/",
         ),
-        ({PREFECT_API_URL: "http://a/api", PREFECT_UI_URL: "https://prefect.example/ui"}, "https://prefect.example/ui/"),
+        (
+            {PREFECT_API_URL: "http://a/api", PREFECT_UI_URL: "https://prefect.example/ui"},
+            "https://prefect.example/ui/",
+        ),
     ],
 )
 def test_a_server_of_the_users_is_linked_to_and_gets_no_password_of_ours(settings, address):
@@ -112,7 +115,7 @@ def test_the_local_server_has_a_login_page_and_no_address_has_the_secret(server)
     with urllib.request.urlopen(found.login("runs").partition("#")[0], timeout=30) as answer:
         page = answer.read().decode()
     assert "postMessage" in page
-    user, _, secret = server.lease.address.auth.partition(":")
+    _user, _, secret = server.lease.address.auth.partition(":")
     assert secret not in page
     assert secret not in found.login("runs")
     assert secret not in repr(found)

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from html import escape as html_of
 
-import mistune
 import pytest
+from markdown_it import MarkdownIt
 
 from nbfutures.views.grouping import FailureGroup
 from nbfutures.views.markdown import job_markdown
 from nbfutures.views.report import JobReport
 
-LIMIT = 20_000
+LIMIT = 30_000
 
 
 def group(count=1, error="ValueError", message="bad", first=0, where="parse.py:12"):
@@ -17,7 +17,7 @@ def group(count=1, error="ValueError", message="bad", first=0, where="parse.py:1
 
 
 def rendered(text):
-    return mistune.create_markdown(plugins=["table", "strikethrough", "footnotes", "url"])(text)
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
 
 
 def test_outcomes_are_a_table(jobs):
@@ -65,15 +65,32 @@ def test_a_job_without_items_has_no_table(jobs):
 
 @pytest.mark.parametrize(
     "text",
-    ["a | b", "*a* _b_ `c`", "[a](http://b)", "![a](b)", "<b>a</b>", "a\n\n# b", "~~a~~", "&amp;", "a\\", "^1", "$a$"],
+    [
+        "a | b",
+        "*a* _b_ `c`",
+        "[a](http://b)",
+        "![a](b)",
+        "<b>a</b>",
+        "a\n\n# b",
+        "~~a~~",
+        "&amp;",
+        "a\\",
+        "^1",
+        "$a$",
+        "http://b",
+        "www.b.example",
+        "a@b.example",
+    ],
 )
 def test_markdown_in_texts_of_the_user_stays_text(jobs, text):
     made = job_markdown(jobs.ended(failed=1, name=text).snapshot(), [group(message=text, error=text, where=text)])
     html = rendered(made)
     shown = html_of(" ".join(text.split()), quote=False)
     assert html.count(f"<td>{shown}</td>") == 3, html
-    for tag in ("<em>", "<strong>", "<code>", "<img", "<del>", "<b>", "<h1>", 'href="http://b"'):
+    for tag in ("<em>", "<strong>", "<code>", "<img", "<del>", "<b>", "<h1>", "<a "):
         assert tag not in html
+    # What begins like an address becomes a link where Markdown is GitHub's.
+    assert not any(start in made for start in ("http://", "www.", "@"))
 
 
 def test_nothing_from_elsewhere_makes_it_long_or_active(jobs, nasty_text):

@@ -24,7 +24,7 @@ def dashboard(job: Job | None = None) -> DashboardView:
     The password goes from the kernel to Prefect's page, which keeps it in the browser as Prefect's own login does. It
     is never in an address, in an output or in the notebook.
 
-    Of a server of your own (`PREFECT_API_URL`) and of Prefect Cloud there is a link, to `PREFECT_UI_URL` if that is set.
+    Of a server of your own (`PREFECT_API_URL`) and of Prefect Cloud there is a link: to `PREFECT_UI_URL`, if it is set.
 
     Args:
         job: The job whose run to show; if not given, Prefect's first page.
@@ -44,8 +44,8 @@ def dashboard(job: Job | None = None) -> DashboardView:
     if job is not None:
         if job._run.flow_run_id is None:
             raise NbfuturesError(
-                "The job has no flow run in Prefect yet: wait until it runs, then ask again. Jobs of futures that other "
-                "code made (track) have none of their own."
+                "The job has no flow run in Prefect yet: wait until it runs, then ask again. Jobs of futures that "
+                "other code made (track) have none of their own."
             )
         path = flow_run_path(job._run.flow_run_id)
 

@@ -31,7 +31,6 @@ from nbfutures.runtime.work import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
     from uuid import UUID
 
     from prefect.client.schemas.objects import State
@@ -73,7 +72,7 @@ _numbers = itertools.count(1)
 
 # Prefect pickles the flow, by value, with every task that leaves the process: it refers to one function, by its name.
 @flow(name="nbfutures", validate_parameters=False, persist_result=False)
-def job_flow(job: str, function: str, items: int, arguments: str, runner: str, workers: int) -> Any:  # noqa: ARG001 - shown in Prefect's UI
+def job_flow(job: str, function: str, items: int, arguments: str, runner: str, workers: int) -> Any:  # noqa: ARG001, PLR0917 - for Prefect's UI
     """Run a job's items to their end."""
     return run_launch(job)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prefect.context import FlowRunContext, SettingsContext, TagsContext, get_settings_context
 from prefect.flow_engine import run_flow
@@ -74,16 +74,15 @@ def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str
         parameters: Parameter name to argument.
         name: Name of the flow run.
     """
-    state: State[Any]
     with one_at_a_time():
         if FlowRunContext.get() is not None:
             # Within another flow run Prefect knows best how to make it a child of that.
-            state = flow.with_options(flow_run_name=template_of(name))(**parameters, return_state=True)
-            return state
+            ended: Any = flow.with_options(flow_run_name=template_of(name))(**parameters, return_state=True)
+            return cast("State[Any]", ended)
         with shared_client() as client, changed_settings("client", max_retries=len(PAUSES)):
             flow_run = _create_flow_run(client, flow, parameters, run_name(name))
-            state = run_flow(flow, flow_run=flow_run, parameters=dict(parameters), return_type="state")  # type: ignore[assignment]  # as asked for
-            return state
+            ended = run_flow(flow, flow_run=flow_run, parameters=dict(parameters), return_type="state")
+            return cast("State[Any]", ended)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What Prefect has of a job's log lines: those of its flow runs, of their task runs, and of the flows that these call."""
+"""A job's log lines, as Prefect has them: of its flow runs, of their task runs, and of the flows that these call."""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ _GROUPS = 20
 _MESSAGE = 200
 """Characters of a group's message."""
 _NAME = 80
-_SPECIAL = re.compile(r"[\\`*_{}\[\]()<>#|~!$]")
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_SPECIAL = re.compile(r"[\\`*_{}\[\]()<>#|~!$&@]|:(?=//)|(?<=www)\.")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", ":": "&#58;", ".": "&#46;", "@": "&#64;"}
+"""For what a backslash would not do: addresses are links by themselves."""
 
 
 def job_markdown(snapshot: JobSnapshot, groups: Sequence[FailureGroup] = (), more: int = 0) -> str:
@@ -77,5 +78,4 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequenc
 def _text(text: str) -> str:
     """Return a text such that Markdown and HTML take none of it as their own."""
     # What counts at the beginning of a line only is left alone: none of these texts is at one.
-    safe = text.replace("&", "&amp;")
-    return _SPECIAL.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), one_line(safe))
+    return _SPECIAL.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), one_line(text))

@@ -31,8 +31,8 @@ class DashboardView:
 
     Args:
         find: Returns where the interface is, `None` if there is none; it may block, and is called on a thread.
-        password: Returns what the interface asks for, where it is our own server's. It goes to the browser as a message,
-            when the login page asks for it: not into the output, and not into the notebook.
+        password: Returns what the interface asks for, where it is our own server's. It goes to the browser as a
+            message, when the login page asks for it: not into the output, and not into the notebook.
         path: The page to show, such as `runs/flow-run/ID`; empty for the first.
     """
 
