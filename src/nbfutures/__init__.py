@@ -5,7 +5,8 @@
 >>> job.result()
 [1, 2, 3]
 
-In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`, `%limit`.
+In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`, `%limit`,
+`%dashboard`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         Job,
         Submitter,
         as_completed,
+        dashboard,
         delete_limit,
         limit,
         limits,
@@ -44,6 +46,7 @@ __all__ = [
     "__version__",
     "allow_failure",
     "as_completed",
+    "dashboard",
     "delete_limit",
     "launcher",
     "limit",
@@ -67,6 +70,7 @@ _HOMES = {
     "Submitter": "nbfutures.api",
     "allow_failure": "nbfutures.runtime.annotations",
     "as_completed": "nbfutures.api",
+    "dashboard": "nbfutures.api",
     "delete_limit": "nbfutures.api",
     "launcher": "nbfutures.launcher",
     "limit": "nbfutures.api",

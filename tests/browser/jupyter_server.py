@@ -28,9 +28,10 @@ class JupyterServer:
     Args:
         folder: An empty folder.
         environment: What the kernels find in their environment.
+        base_url: Below which path it is.
     """
 
-    def __init__(self, folder, environment):
+    def __init__(self, folder, environment, base_url="/"):
         self.notebooks = folder / "notebooks"
         self.kernels = folder / "data" / "kernels"
         self.older_ipykernel = folder / "ipykernel"
@@ -52,7 +53,13 @@ class JupyterServer:
         }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={self.notebooks}"],
+                [
+                    sys.executable,
+                    "-m",
+                    "jupyterlab",
+                    f"--ServerApp.root_dir={self.notebooks}",
+                    f"--ServerApp.base_url={base_url}",
+                ],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -93,6 +93,9 @@ class FakeApi:
                 return job
         raise NbfuturesError(f"There is no job {name!r}. Jobs of this notebook: none yet.")
 
+    def dashboard(self, job=None):
+        return ["dashboard", job]
+
     def jobs_view(self):
         return ["view", *self.jobs]
 

@@ -154,3 +154,14 @@ def test_out_is_bound_before_waiting(nb, fake):
     fake.error_while_waiting = KeyboardInterrupt()
     assert isinstance(nb.run("%map -b -o job square([1])").error, KeyboardInterrupt)
     assert nb.ns["job"] is fake.job
+
+
+def test_dashboard_shows_prefect_or_the_run_of_a_job(nb, fake):
+    assert nb("%dashboard") == ["dashboard", None]
+    nb("%map -q square([1])")
+    assert nb("%dashboard square") == ["dashboard", fake.job]
+    assert nb("%dashboard 'square'") == ["dashboard", fake.job]
+
+
+def test_dashboard_of_an_unknown_job_is_one_line(nb):
+    assert "There is no job 'sqare'" in nb.run("%dashboard sqare").usage_error

@@ -14,6 +14,7 @@ NAMES = [
     ("cell", "submit"),
     ("cell", "flow"),
     ("line", "jobs"),
+    ("line", "dashboard"),
     ("line", "runner"),
     ("line", "limit"),
 ]
@@ -67,8 +68,8 @@ def test_every_example_of_the_help_works_as_it_stands(notebook, fake, kind, name
     found = examples(help_of(notebook.shell, kind, name))
     assert len(found) >= (3 if (kind, name) in {("line", "map"), ("cell", "map")} else 1)
     for cell in found:
-        if name == "jobs":
-            fake.options(name=cell.removeprefix("%jobs").strip() or None).submit(len)
+        if name in {"jobs", "dashboard"}:
+            fake.options(name=cell.removeprefix(f"%{name}").strip() or None).submit(len)
         ran = notebook.run(cell)
         assert ran.error is None, cell
     if name in {"map", "submit", "flow"}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.api.dashboard import dashboard
 from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
 from nbfutures.api.limits import delete_limit, limit, limits, limits_view
@@ -24,6 +25,7 @@ __all__ = [
     "Submitter",
     "as_completed",
     "close",
+    "dashboard",
     "default_workers",
     "delete_limit",
     "find_job",

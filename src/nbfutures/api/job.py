@@ -51,6 +51,7 @@ class Job:
         self._run = run
         self._single = single
         self._report = JobReport(run.state, run)
+        run.summarize = self._report.markdown
         self.card_subject = CardSubject(
             run.key.rpartition("#")[2], run.state, JobActions(run, self.retry, self.failure)
         )
@@ -84,7 +85,10 @@ class Job:
 
     @property
     def url(self) -> str | None:
-        """Address of the job's flow run in Prefect's UI; `None` before Prefect knows of it."""
+        """Address of the job's flow run in Prefect's UI; `None` before Prefect knows of it.
+
+        On JupyterHub and Binder, where the notebook's own server passes Prefect's pages on, a path on that server.
+        """
         return self._run.url
 
     @property
@@ -304,6 +308,40 @@ class Job:
             raise NbfuturesError(f"Item {at} did not fail: it {how}.{why}{told}")
         outcome.error.with_traceback(outcome.traceback)
         return Failure.of(outcome, self._run.item(at), functools.partial(self._run.work.call_again, at))
+
+    def logs(self, limit: int = 10_000) -> DataFrame:
+        """Return a table of the log lines that Prefect has of the job: those of its task runs and of the flow itself.
+
+        Reads them from Prefect. While the job runs, its newest lines take about two seconds to get there; just after
+        its end, this waits for them, some seconds at most.
+
+        What a task with `log_prints=True` prints is here, as lines of level INFO, and not in the item's output
+        (`job.outcomes()[i].output`), which has what all others print.
+
+        Args:
+            limit: Lines at most, the newest ones.
+
+        Returns:
+            A frame with a row for each line, the oldest first, and the columns `time` (in UTC), `level`, `task_run`
+            (its name, missing for lines of the flow itself), `message` and `task_run_id` (as in `job.frame()`).
+
+        Raises:
+            ServerStartError: If there is no Prefect any more, and the local server does not start again.
+            ServerUnreachableError: If the server that the user has chosen does not answer.
+
+        Examples:
+            >>> job = nbf.map(task(log_prints=True)(print), ["hello"])
+            >>> job.wait()
+            >>> job.logs().query("message == 'hello'")
+        """
+        from nbfutures.views import frames
+
+        if not self._run.flow_run_ids:
+            return frames.logs([])
+        self._run.session.wait_until_ready()
+        from nbfutures.runtime.logs import read_log_lines
+
+        return frames.logs(read_log_lines(self._run, limit))
 
     # --- plots -----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.events import JobPhase
+from nbfutures.runtime.ui import ui_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,10 @@ class JobActions:
         if not owns_calls:
             return ["cancel"]
         return ["resume" if state.phase is JobPhase.PAUSED else "pause", "cancel"]
+
+    def password(self) -> str | None:
+        """Return what the login of Prefect's interface asks for, where it is our own server's."""
+        return ui_password(self._run.session)
 
     def do(self, action: str) -> None:
         """Do one of them."""

@@ -210,12 +210,27 @@ class FuturesMagics(Magics):
             %jobs square
             %jobs cell 12
         """
-        name = line.strip().rstrip(";").rstrip()
-        if name[:1] in {"'", '"'}:
-            name = name.strip(name[0])
+        name = _name_in(line)
         with errors_in_one_line():
             job = api.find_job(name) if name else api.jobs_view()
         return job if not line.rstrip().endswith(";") else None
+
+    @_magic("line", "dashboard")
+    def dashboard(self, line: str) -> Any:
+        """Show Prefect's interface below the cell, or a link to it; with the name of a job, the page of its run.
+
+        Usage: %dashboard [name]
+
+        It comes logged in, and the password is not in the notebook. Where the browser is on another machine, as on
+        JupyterHub and Binder, it takes jupyter-server-proxy beside JupyterLab.
+
+        Examples:
+            %dashboard
+            %dashboard square
+        """
+        name = _name_in(line)
+        with errors_in_one_line():
+            return api.dashboard(api.find_job(name) if name else None)
 
     @_magic("line", "runner")
     def runner(self, line: str) -> None:
@@ -271,3 +286,8 @@ class FuturesMagics(Magics):
                 return None
             shown = api.limit(asked.name, asked.slots, **asked.options) if asked.name else api.limits_view()
         return None if asked.is_quiet else shown
+
+
+def _name_in(line: str) -> str:
+    name = line.strip().rstrip(";").rstrip()
+    return name.strip(name[0]) if name[:1] in {"'", '"'} else name

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["make_matcher"]
 
 _USE = re.compile(
-    r"\s*(?:\w[^%=]*=\s*)?(?P<escape>%{0,2})(?P<magic>map|submit|flow|jobs|limit|runner)\s(?P<line>.*)", re.DOTALL
+    r"\s*(?:\w[^%=]*=\s*)?(?P<escape>%{0,2})(?P<magic>map|submit|flow|jobs|limit|runner|dashboard)\s(?P<line>.*)",
+    re.DOTALL,
 )
 _OPTIONS = {
     "map": JOB_OPTIONS,
@@ -70,7 +71,7 @@ def _is_magic(shell: InteractiveShell, escape: str, name: str, context: Completi
 
 
 def _complete(magic: str, line: str) -> _Found:
-    if magic == "jobs":
+    if magic in {"jobs", "dashboard"}:
         return _starting(line.lstrip(), (job.name for job in api.session_jobs()))
     words = [word.text for word in scan(line).words]
     typed = "" if not words or line[-1:].isspace() else words.pop()

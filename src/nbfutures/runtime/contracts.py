@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Sequence
+    from uuid import UUID
 
     from nbfutures.model.item import Item
     from nbfutures.model.job_state import JobState
     from nbfutures.model.options import JobOptions
     from nbfutures.model.outcome import Outcome, OutcomeKind
+    from nbfutures.runtime.server import ServerLease
 
-__all__ = ["Caller", "Run", "Work"]
+__all__ = ["Caller", "Connected", "Run", "Work"]
 
 
 class Work(Protocol):
@@ -72,6 +74,13 @@ class Caller(Protocol):
         ...
 
 
+class Connected(Protocol):
+    """What is connected to Prefect; `Session` is what it is."""
+
+    lease: ServerLease | None
+    """The right to use the local server; `None` where the user has chosen another, or before it is connected."""
+
+
 class Run(Protocol):
     """A job, for those who run it; `JobRun` is what it is."""
 
@@ -84,10 +93,15 @@ class Run(Protocol):
     rounds: int
     lock: threading.Lock
     flow_run_id: Any
+    summarize: Callable[[], str] | None
     result: Any
     owner: Any
     thread: threading.Thread | None
     caller: Caller | None
+
+    def note_flow_run(self, flow_run_id: UUID) -> None:
+        """Tell the job which flow run of Prefect's is its own from now on."""
+        ...
 
     @property
     def cpu_clock(self) -> Callable[[], float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,22 +12,26 @@ from prefect import flow, tags
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import UpstreamTaskError
-from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from nbfutures.errors import JobCrashedError
 from nbfutures.runtime import flow_start
 from nbfutures.runtime.dispatcher import Dispatcher
+from nbfutures.runtime.flow_end import crashed_state, final_state, force_cancelled, record_summary
+from nbfutures.runtime.flow_watch import watched
 from nbfutures.runtime.inline_lane import InlineLaneWindow, InlineTaskWindow
 from nbfutures.runtime.lane_window import LaneWindow
 from nbfutures.runtime.lane_work import LaneWork
-from nbfutures.runtime.names import flow_name, run_name
+from nbfutures.runtime.lasting_print import lasting_print, logs_prints
+from nbfutures.runtime.names import argument_words, flow_name, run_name
 from nbfutures.runtime.runners import KERNEL_RUNNERS, make_runner
 from nbfutures.runtime.runners.threads import nesting
+from nbfutures.runtime.shared_client import shared_client
 from nbfutures.runtime.task_window import TaskWindow
 from nbfutures.runtime.work import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from uuid import UUID
 
     from prefect.client.schemas.objects import State
 
@@ -54,6 +58,8 @@ class _Launch:
     run: Run
     work: CallWork
     indices: Sequence[int]
+    flow_run_id: UUID | None = None
+    """Its flow run, once that has begun."""
     error: BaseException | None = None
     """What stopped it."""
     is_over: bool = False
@@ -66,7 +72,7 @@ _numbers = itertools.count(1)
 
 # Prefect pickles the flow, by value, with every task that leaves the process: it refers to one function, by its name.
 @flow(name="nbfutures", validate_parameters=False, persist_result=False)
-def job_flow(job: str, items: int, function: str) -> Any:  # noqa: ARG001 - shown in Prefect's UI
+def job_flow(job: str, function: str, items: int, arguments: str, runner: str, workers: int) -> Any:  # noqa: ARG001, PLR0917 - for Prefect's UI
     """Run a job's items to their end."""
     return run_launch(job)
 
@@ -78,7 +84,8 @@ def run_launch(job: str) -> State[Any]:
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    run.flow_run_id = context.flow_run.id
+    launch.flow_run_id = context.flow_run.id
+    run.note_flow_run(launch.flow_run_id)
     # Prefect's services are running by now; what is registered last is called first when the process ends.
     EventsWorker.instance()
     run.drain_at_exit()
@@ -134,13 +141,18 @@ def run_launch(job: str) -> State[Any]:
         in_flight = options.in_flight or ((options.workers or _COROUTINES) if work.is_async else None)
         return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
-    try:
-        dispatcher.drive(make_window)
-    except BaseException as error:
-        launch.error = error
-        raise
+    prints = lasting_print() if logs_prints(work.target) else nullcontext()
+    with watched(run, launch.flow_run_id) as seen, prints:
+        try:
+            dispatcher.drive(make_window)
+        except Exception as error:
+            launch.error = error
+            return crashed_state(error)
+        except BaseException as error:
+            launch.error = error
+            raise
     launch.is_over = True
-    return _final_state(run)
+    return final_state(run, is_cancelled=seen.is_cancelled)
 
 
 def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
@@ -170,11 +182,24 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
     again = f" (retry {run.rounds})" if run.rounds else ""
     named = job_flow.with_options(name=flow_name(run.name), task_runner=runner)
     key = run_name(f"{run.key}{again}, launch {next(_numbers)}")
-    parameters = {"job": key, "items": len(indices), "function": name_of(work.target)}
+    parameters = {
+        "job": key,
+        "function": name_of(work.target),
+        "items": len(indices),
+        "arguments": argument_words(work.table),
+        "runner": run.options.runner,
+        "workers": run.workers,
+    }
     launch = _launches[key] = _Launch(run, work, indices)
     try:
-        with flow_settings(run):
-            flow_start.start_flow(named, parameters, name=f"{run.name}{again}")
+        # The client is kept for what is told after the end: by then, the kernel may have let go of Prefect.
+        with shared_client(), flow_settings(run):
+            ended = flow_start.start_flow(named, parameters, name=f"{run.name}{again}")
+            if ended.is_cancelling() and launch.flow_run_id is not None:
+                # Somebody has cancelled it in its last moment, so that Prefect did not take its final state.
+                force_cancelled(run, launch.flow_run_id)
+            if launch.is_over:
+                record_summary(run, launch.flow_run_id)
     except Exception:
         if not launch.is_over:
             raise
@@ -238,25 +263,3 @@ def _resolve_length(run: Run, work: CallWork) -> range:
     run.state.grow(len(indices))
     run.state.set_open_ended(is_open=False)
     return indices
-
-
-def _final_state(run: Run) -> State[Any]:
-    counts = run.state.counts
-    parts = [
-        f"{number:,} {word}"
-        for word, number in (
-            ("completed", counts.completed),
-            ("failed", counts.failed),
-            ("cancelled", counts.cancelled),
-            ("skipped", counts.skipped),
-        )
-        if number
-    ]
-    message = ", ".join(parts)
-    if run.state.crashed is not None:
-        return Crashed(message=f"{run.state.crashed}")
-    if counts.failed:
-        return Failed(message=message)
-    if counts.cancelled or counts.skipped:
-        return Cancelled(message=message)
-    return Completed(message=message, data=counts.completed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prefect.context import FlowRunContext, SettingsContext, TagsContext, get_settings_context
 from prefect.flow_engine import run_flow
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from prefect import Flow
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, State
 
 __all__ = ["changed_settings", "one_at_a_time", "start_flow", "started"]
 
@@ -64,10 +64,10 @@ def started() -> None:
     _turn.release()
 
 
-def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str) -> None:
+def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str) -> State[Any]:
     """Run a flow to its end, in a flow run of the given name, with the tags of the context.
 
-    Blocks; the flow's error is in its state, not raised.
+    Blocks; the flow's error is in the state that is returned, not raised.
 
     Args:
         flow: The flow.
@@ -77,11 +77,12 @@ def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str
     with one_at_a_time():
         if FlowRunContext.get() is not None:
             # Within another flow run Prefect knows best how to make it a child of that.
-            flow.with_options(flow_run_name=template_of(name))(**parameters, return_state=True)
-            return
+            ended: Any = flow.with_options(flow_run_name=template_of(name))(**parameters, return_state=True)
+            return cast("State[Any]", ended)
         with shared_client() as client, changed_settings("client", max_retries=len(PAUSES)):
             flow_run = _create_flow_run(client, flow, parameters, run_name(name))
-            run_flow(flow, flow_run=flow_run, parameters=dict(parameters), return_type="state")
+            ended = run_flow(flow, flow_run=flow_run, parameters=dict(parameters), return_type="state")
+            return cast("State[Any]", ended)
 
 
 @contextmanager

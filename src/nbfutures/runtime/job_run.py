@@ -18,9 +18,11 @@ from nbfutures.runtime import capture
 from nbfutures.runtime.calling_thread import CallingThread
 from nbfutures.runtime.job_waiting import raisable, wait_for_failure
 from nbfutures.runtime.runners import check_installed, workers_of
+from nbfutures.runtime.ui import flow_run_path, ui_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from uuid import UUID
 
     from nbfutures.model.dry_run import DryRunReport
     from nbfutures.model.item import Item
@@ -34,6 +36,7 @@ __all__ = ["JobRun"]
 
 _logger = logging.getLogger(__name__)
 _keys = itertools.count(1)
+_LINK = "Prefect run"
 
 
 class JobRun:
@@ -63,11 +66,17 @@ class JobRun:
         self.owner: Any = None
         """What the user holds of this job."""
         self.flow_run_id: Any = None
+        self.flow_run_ids: list[UUID] = []
+        """All of its flow runs, the newest last: a retry has one of its own."""
+        self.summarize: Callable[[], str] | None = None
+        """Returns the job as Markdown, for Prefect's interface."""
         self.result: Any = None
         """What the flow returned, where the job is a flow of the user's."""
         self.rounds = 0
         self.thread: threading.Thread | None = None
         """The flow thread; it outlives the job a little, until Prefect knows how the flow run ended."""
+        self.left: float | None = None
+        """When that thread last ended, by `time.monotonic`."""
         has_calls = work.owns_calls or work.is_flow
         self.caller: Caller | None = CallingThread(self) if options.runner == "inline" and has_calls else None
         """The thread that makes the calls, where that is the one which asks for the job."""
@@ -223,11 +232,8 @@ class JobRun:
     @property
     def url(self) -> str | None:
         """Address of the flow run in Prefect's UI; `None` before Prefect knows of it."""
-        if self.flow_run_id is None:
-            return None
-        from prefect.utilities.urls import url_for
-
-        return url_for("flow-run", self.flow_run_id)
+        place = ui_place(self.session) if self.flow_run_id is not None else None
+        return place.page(flow_run_path(self.flow_run_id)) if place is not None else None
 
     def on_item_done(self, index: int, then: Callable[[], None]) -> None:
         """Have `then` called when the item ended, on the thread that tells it, or at once if it has."""
@@ -281,6 +287,15 @@ class JobRun:
     def stopped(self) -> threading.Event:
         """Set while the job is being cancelled."""
         return self._stop
+
+    def note_flow_run(self, flow_run_id: UUID) -> None:
+        """Tell the job which flow run of Prefect's is its own from now on."""
+        self.flow_run_id = flow_run_id
+        self.flow_run_ids.append(flow_run_id)
+        place = ui_place(self.session)
+        others = tuple(link for link in self.state.links if link[0] != _LINK)
+        link = ((_LINK, place.login(flow_run_path(flow_run_id))),) if place is not None else ()
+        self.state.links = (*link, *others)
 
     def drain_at_exit(self) -> None:
         """Have the kernel's jobs end before Prefect's services do when the process ends."""
@@ -359,6 +374,7 @@ class JobRun:
                     self.crash(error)
         finally:
             capture.uninstall()
+            self.left = time.monotonic()
 
     def attach_dispatcher(self, dispatcher: Dispatcher) -> None:
         """Take a new dispatcher; it starts as the job stands: paused or being cancelled, perhaps."""

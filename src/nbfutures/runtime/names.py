@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["flow_name", "run_name", "template_of"]
+if TYPE_CHECKING:
+    from nbfutures.runtime.mapping import CallTable
+
+__all__ = ["argument_words", "flow_name", "run_name", "template_of"]
+
+_WORDS = 400  # characters
+_SAFE_BITS = 128
 
 
 def flow_name(name: str) -> str:
@@ -20,3 +27,29 @@ def run_name(name: str) -> str:
 def template_of(name: str) -> str:
     """Return a template for the name of a run that gives just this name: Prefect fills in what is in braces."""
     return run_name(name).replace("{", "{{").replace("}", "}}")
+
+
+def argument_words(table: CallTable | None) -> str:
+    """Return what a job's calls are given, in short: of what kind and how large it is, but no texts and no data.
+
+    Args:
+        table: The calls; `None` if they are not known.
+    """
+    if table is None:
+        return ""
+    parts = [f"{name}: {len(values):,} values" for name, values in table.columns.items()]
+    parts += [f"{name}: {_kind_words(value)}" for name, value in table.statics.items()]
+    return run_name("; ".join(parts))[:_WORDS] if parts else ""
+
+
+def _kind_words(value: Any) -> str:
+    if value is None or isinstance(value, bool | float) or (type(value) is int and value.bit_length() < _SAFE_BITS):
+        return repr(value)
+    kind = type(value).__name__
+    try:
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, tuple) and shape:
+            return f"{kind} {' x '.join(f'{size:,}' for size in shape)}"
+        return f"{kind} of {len(value):,}"
+    except Exception:
+        return kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from typing import TYPE_CHECKING, Final
 
 from nbfutures.runtime import server_state
@@ -42,6 +43,8 @@ _DEFAULTS: Final[Mapping[tuple[str, ...], str]] = {
 }
 _DATABASE_NAMES: Final = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 _UI_DIRECTORY_NAMES: Final = ("PREFECT_SERVER_UI_STATIC_DIRECTORY", "PREFECT_UI_STATIC_DIRECTORY")
+_UI_BASE_NAMES: Final = ("PREFECT_SERVER_UI_SERVE_BASE", "PREFECT_UI_SERVE_BASE")
+_API_BASE_NAMES: Final = ("PREFECT_SERVER_API_BASE_PATH",)
 _UI_API_NAMES: Final = ("PREFECT_SERVER_UI_API_URL", "PREFECT_UI_API_URL")
 # About another server, about the user's profile, or about colours: a kernel asks for them even in files, and with
 # them Prefect believes that it may ask questions.
@@ -73,8 +76,11 @@ def server_environment(
         **_DEFAULTS,
         _DATABASE_NAMES: f"sqlite+aiosqlite:///{server_state.database_file(state)}",
         # By default the built interface goes into the installed package, which may be read-only or shared.
-        _UI_DIRECTORY_NAMES: str(state / "ui"),
-        _UI_API_NAMES: record.api_url,
+        _UI_DIRECTORY_NAMES: str(server_state.ui_directory(state)),
+        # Without a host: a browser may know this machine by another name, or reach it by way of Jupyter's server.
+        _UI_API_NAMES: urllib.parse.urlsplit(record.api_url).path,
+        _UI_BASE_NAMES: urllib.parse.urlsplit(record.ui_url).path,
+        _API_BASE_NAMES: urllib.parse.urlsplit(record.api_url).path,
     }
     for names, value in defaults.items():
         if not any(name in server for name in names):

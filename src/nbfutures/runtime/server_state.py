@@ -41,10 +41,12 @@ __all__ = [
     "mutex",
     "open_state_directory",
     "port_is_free",
+    "proxied_path",
     "read_record",
     "remove_record",
     "state_directory",
     "supervisor_lock",
+    "ui_directory",
     "ui_url",
     "write_record",
 ]
@@ -131,6 +133,11 @@ def database_file(state: Path) -> Path:
     return state / "prefect.db"
 
 
+def ui_directory(state: Path) -> Path:
+    """Where the server puts its user interface as it serves it."""
+    return state / "ui"
+
+
 def has_leases(state: Path, record_id: str) -> bool:
     """Tell whether a process holds a lease on the server; files of processes that ended are removed on the way."""
     for path in leases_directory(state).glob(f"{record_id}-*"):
@@ -178,15 +185,26 @@ def loopback_identity() -> str:
         return ""
 
 
+def proxied_path(port: int, environment: Mapping[str, str]) -> str:
+    """Return the path at which a browser finds a server on this port by way of Jupyter's; "" where it needs none.
+
+    On JupyterHub and Binder a browser cannot reach this machine, but jupyter-server-proxy passes on to a port what is
+    asked for below this path, with the path.
+    """
+    base = environment.get("JUPYTERHUB_SERVICE_PREFIX")
+    return f"{base.rstrip('/')}/proxy/absolute/{port}" if base else ""
+
+
 def api_url(port: int, environment: Mapping[str, str]) -> str:
     """Return the URL of the API of a server that starts on this port with this environment."""
-    return f"http://{LOOPBACK}:{port}{environment.get('PREFECT_SERVER_API_BASE_PATH') or '/api'}"
+    path = environment.get("PREFECT_SERVER_API_BASE_PATH") or f"{proxied_path(port, environment)}/api"
+    return f"http://{LOOPBACK}:{port}{path}"
 
 
 def ui_url(port: int, environment: Mapping[str, str]) -> str:
     """Return the URL of the user interface of a server that starts on this port with this environment."""
-    base = environment.get("PREFECT_SERVER_UI_SERVE_BASE") or environment.get("PREFECT_UI_SERVE_BASE") or "/"
-    return f"http://{LOOPBACK}:{port}{base}"
+    base = environment.get("PREFECT_SERVER_UI_SERVE_BASE") or environment.get("PREFECT_UI_SERVE_BASE")
+    return f"http://{LOOPBACK}:{port}{base or proxied_path(port, environment) or '/'}"
 
 
 def port_is_free(port: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from prefect import Flow, flow
@@ -12,7 +13,10 @@ from nbfutures.errors import FlowCallError, ItemCancelledError
 from nbfutures.model.events import JobPhase
 from nbfutures.runtime.event_loop import run_here
 from nbfutures.runtime.feed import Feed
+from nbfutures.runtime.flow_end import force_cancelled, record_summary
 from nbfutures.runtime.flow_run import flow_settings, wait_for_futures
+from nbfutures.runtime.flow_watch import Watched, watched
+from nbfutures.runtime.lasting_print import lasting_print
 from nbfutures.runtime.names import flow_name, template_of
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.processes.start import mend_main
@@ -23,6 +27,7 @@ from nbfutures.runtime.watching_runner import WatchingRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
 
     from prefect.futures import PrefectFuture
 
@@ -63,31 +68,38 @@ def run_flow(
         run.state.set_open_ended(is_open=False)
         return
     made: Flow[Any, Any] = target if isinstance(target, Flow) else _flow_of(target, run)
+    note = _NoteFlowRun(run)
+    has_returned = False
     try:
-        with Feed(run.name) as feed:
-            watched = WatchedFutures(run, feed, items)
-            run.on_cancel(watched.cancel_queued)
+        with Feed(run.name) as feed, note, lasting_print():
+            futures = WatchedFutures(run, feed, items)
+            run.on_cancel(futures.cancel_queued)
             named = made.with_options(
-                task_runner=WatchingRunner(made.task_runner, watched),
+                task_runner=WatchingRunner(made.task_runner, futures),
                 flow_run_name=made.flow_run_name or template_of(run.name),
-                on_running=[*made.on_running_hooks, _NoteFlowRun(run)],
+                on_running=[*made.on_running_hooks, note],
             )
             try:
                 with flow_settings(run):
-                    run.result = _call_flow(run, watched, named, args, kwargs)
+                    run.result = _call_flow(run, futures, named, args, kwargs)
             finally:
-                watched.close()
+                futures.close()
+            has_returned = True
     except BaseException as error:
         run.fail(ItemCancelledError("The flow was cancelled.") if run.stopped.is_set() else _explained(error))
     finally:
         run.state.set_open_ended(is_open=False)
+    if run.flow_run_id is not None and (note.is_cancelled or (run.stopped.is_set() and not has_returned)):
+        # The flow itself knows of no cancel: it ended as failed, or Prefect did not take its final state.
+        force_cancelled(run, run.flow_run_id)
+    record_summary(run, run.flow_run_id)
 
 
 def _call_flow(
-    run: Run, watched: WatchedFutures, named: Flow[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    run: Run, futures: WatchedFutures, named: Flow[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
     def call_here() -> Any:
-        with watched_calls(watched):
+        with watched_calls(futures):
             called = named(*args, **kwargs)
             if not inspect.iscoroutine(called):
                 return called
@@ -103,7 +115,7 @@ def _flow_of(fn: Callable[..., Any], run: Run) -> Flow[Any, Any]:
 
 
 class _NoteFlowRun:
-    """Tells a job which flow run is its own, as a hook of the flow.
+    """Tells a job which flow run is its own, as a hook of the flow; within it, a cancel in Prefect is noticed.
 
     Prefect pickles the flow with every task that leaves the process, its hooks and its runner included: there, they
     are nothing.
@@ -112,9 +124,25 @@ class _NoteFlowRun:
     def __init__(self, run: Run) -> None:
         self.__name__ = "note"
         self._run = run
+        self._stack = ExitStack()
+        self._seen: Watched | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody has cancelled the flow run in Prefect."""
+        return self._seen is not None and self._seen.is_cancelled
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def __call__(self, flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG002 - Prefect's names for a hook
-        self._run.flow_run_id = flow_run.id
+        # Called again where Prefect tries the flow once more: in the same flow run.
+        if self._run.flow_run_id != flow_run.id:
+            self._run.note_flow_run(flow_run.id)
+            self._seen = self._stack.enter_context(watched(self._run, flow_run.id))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _no_hook, ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,12 +14,13 @@ from nbfutures.views.grouping import group_failures, source_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from nbfutures.model.item import ItemSource
     from nbfutures.model.job_state import JobState
 
-__all__ = ["OUTCOMES", "DataFrame", "errors", "failed", "frame", "succeeded", "summary"]
+__all__ = ["OUTCOMES", "DataFrame", "errors", "failed", "frame", "logs", "succeeded", "summary"]
 
 UNSETTLED = "unsettled"
 OUTCOMES = (*(kind.value for kind in OutcomeKind), UNSETTLED)
@@ -114,6 +116,27 @@ def errors(state: JobState, source: ItemSource) -> pd.DataFrame:
             "where": _texts(group.where for group in groups),
             "first": pd.Series([group.first for group in groups], dtype="int64"),
             "example": _texts(group.example for group in groups),
+        }
+    )
+
+
+def logs(lines: Iterable[tuple[datetime, int, str | None, UUID | None, str]]) -> pd.DataFrame:
+    """Return one row for each line of a log.
+
+    Args:
+        lines: Of each its time, its level, name and id of the task run (`None` for the flow's own), and its message.
+
+    Returns:
+        A frame with the columns `time` (in UTC), `level` (such as INFO), `task_run`, `message` and `task_run_id`.
+    """
+    rows = list(lines)
+    return pd.DataFrame(
+        {
+            "time": pd.to_datetime(pd.Series([row[0] for row in rows], dtype=object), utc=True).dt.as_unit("ns"),
+            "level": _texts(logging.getLevelName(row[1]) for row in rows),
+            "task_run": _texts(row[2] for row in rows),
+            "message": _texts(row[4] for row in rows),
+            "task_run_id": _texts(None if row[3] is None else str(row[3]) for row in rows),
         }
     )
 

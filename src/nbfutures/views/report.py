@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nbfutures.model.events import JobEvent, Reopened
 from nbfutures.views.grouping import FailureGroup, FailureTally
 from nbfutures.views.html import first_and_last, job_html
+from nbfutures.views.markdown import job_markdown
 from nbfutures.views.text import job_text
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["JobReport"]
 
 _GROUPS = 5
+_MARKDOWN_GROUPS = 20
 
 
 class JobReport:
@@ -46,6 +48,10 @@ class JobReport:
             "text/plain": job_text(snapshot, groups, more),
             "text/html": job_html(snapshot, groups, more, results),
         }
+
+    def markdown(self) -> str:
+        """Return the job as it stands now as Markdown, without inputs and values of its items."""
+        return job_markdown(self._state.snapshot(), *self.failures(_MARKDOWN_GROUPS))
 
     def failures(self, limit: int) -> tuple[list[FailureGroup], int]:
         """Return the failures in groups, the largest first, and how many groups there are besides.

@@ -121,7 +121,7 @@ def describe(snapshot: JobSnapshot) -> JobDescription:
         "speed_up": speed_up,
         "workers": snapshot.workers,
         "note": plain(one_line(snapshot.note[: 4 * MESSAGE_LIMIT]), MESSAGE_LIMIT),
-        "links": [[plain(name, _TITLE_LIMIT), url] for name, url in snapshot.links if url.startswith(_WEB)],
+        "links": [[plain(name, _TITLE_LIMIT), url] for name, url in snapshot.links if _is_page(url)],
         "report": dry_run_lines(snapshot.dry_run) if snapshot.dry_run is not None else [],
         "words": {
             "counts": "" if snapshot.is_flow and not counts.total else _count_words(counts),
@@ -132,6 +132,11 @@ def describe(snapshot: JobSnapshot) -> JobDescription:
             "speed_up": _speed_up_words(speed_up, snapshot.workers) if has_many else "",
         },
     }
+
+
+def _is_page(url: str) -> bool:
+    # A path is on the notebook's own server.
+    return url.startswith(_WEB) or (url.startswith("/") and not url.startswith(("//", "/\\")))
 
 
 def _state_words(snapshot: JobSnapshot) -> str:

@@ -18,6 +18,7 @@ const ACTIONS = { pause: "Pause", resume: "Resume", retry: "Retry", cancel: "Can
 const CALM_SECONDS = 0.5; // nothing flashes for a job that ends sooner
 const PATIENCE_MS = 1500; // a click that the kernel has not taken for so long is explained
 const SPEAK_MS = 300; // a live region that has just been made is not heard
+const LOGIN_PAGE = "nbfutures-login.html"; // beside Prefect's interface: asks the page that opened it for the password
 const BACK_MS = 2000; // a card that is drawn anew within so long gets the keyboard's focus back
 
 /**
@@ -87,10 +88,40 @@ function nameFocus(element, name) {
   return element;
 }
 
+/** Opens pages of Prefect's interface logged in: what its login page asks for is asked of the kernel, and not kept. */
+class PrefectPages {
+  constructor(send) {
+    this.send = send;
+    this.opened = new Map(); // page -> its origin
+    this.asking = [];
+    this.onMessage = ({ source, origin, data }) => {
+      if (data?.nbfutures !== "login" || this.opened.get(source) !== origin) return;
+      this.asking.push([source, origin]);
+      this.send({ do: "password" });
+    };
+    window.addEventListener("message", this.onMessage);
+  }
+
+  open(url) {
+    const page = window.open(url, "_blank");
+    if (page) this.opened.set(page, new URL(url, location.href).origin);
+    return page !== null;
+  }
+
+  answer({ password }) {
+    for (const [page, origin] of this.asking.splice(0)) page.postMessage({ nbfutures: "password", password }, origin);
+  }
+
+  dispose() {
+    window.removeEventListener("message", this.onMessage);
+  }
+}
+
 /** Bar, words and buttons of one job. */
 class JobPart {
-  constructor(send, { small }) {
+  constructor(send, pages, { small }) {
     this.send = send;
+    this.pages = pages;
     this.small = small;
     this.job = null;
     this.title = make("strong", "nbf-title");
@@ -179,6 +210,12 @@ class JobPart {
       ...links.map(([name, url]) => {
         const link = nameFocus(make("a", "nbf-link", name), url);
         Object.assign(link, { href: url, target: "_blank", rel: "noopener noreferrer" });
+        if (url.includes(LOGIN_PAGE)) {
+          link.addEventListener("click", (event) => {
+            const isPlain = !event.ctrlKey && !event.metaKey && !event.shiftKey;
+            if (isPlain && this.pages.open(url)) event.preventDefault();
+          });
+        }
         return link;
       }),
     );
@@ -413,6 +450,7 @@ function render({ model, el }) {
   status.setAttribute("role", "status");
   status.setAttribute("aria-live", "polite");
   const parts = new Map();
+  const pages = new PrefectPages(send);
   const list = make("div", "nbf-jobs");
   const root = make("div", "nbf-card", list);
   root.setAttribute("role", "group");
@@ -456,7 +494,7 @@ function render({ model, el }) {
     }
     const words = [];
     jobs.forEach((job, i) => {
-      if (!parts.has(job.key)) parts.set(job.key, new JobPart(send, { small: isList }));
+      if (!parts.has(job.key)) parts.set(job.key, new JobPart(send, pages, { small: isList }));
       const part = parts.get(job.key);
       words.push(announcement(memory.jobs.get(job.key), job));
       memory.jobs.set(job.key, job);
@@ -498,6 +536,7 @@ function render({ model, el }) {
   };
   const answer = (message) => {
     if (message?.answer === "failure" && folds) folds.rows.answer(message);
+    if (message?.answer === "password") pages.answer(message);
     if (message?.answer === "taken") parts.get(message.job)?.taken();
   };
   const keepFocus = (event) => {
@@ -529,6 +568,7 @@ function render({ model, el }) {
     // What this drawing had still to say, the next one says.
     if (unsaid.length) memory.unsaid = [...(memory.unsaid ?? []), ...unsaid];
     for (const part of parts.values()) part.dispose();
+    pages.dispose();
     memory.roots.delete(root);
     setTimeout(() => restoreFocus(memory));
     send({ do: "bye" });

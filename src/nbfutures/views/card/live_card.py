@@ -59,6 +59,10 @@ class CardActions(Protocol):
         """Return one failure."""
         ...
 
+    def password(self) -> str | None:
+        """Return what the login of Prefect's interface asks for, where it is our own server's."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CardSubject:
@@ -196,6 +200,9 @@ class LiveCard:
     def _do(self, what: str, content: dict[str, Any]) -> None:
         if what == "failure":
             self._answers.append(self._failure(content.get("index")))
+        elif what == "password":
+            # As a message, which no notebook holds; never in what the widget is.
+            self._answers.append({"answer": "password", "password": self._only.actions.password()})
         else:
             subject = self._subjects.get(str(content.get("job")))
             if subject is None:

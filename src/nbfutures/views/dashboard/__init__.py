@@ -1,0 +1,1 @@
+"""Prefect's interface below a cell."""
