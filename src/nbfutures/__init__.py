@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         map,  # noqa: A004 - Prefect's word
         options,
         run,
+        serve,
         submit,
         track,
         wait,
@@ -46,6 +47,7 @@ __all__ = [
     "options",
     "quote",
     "run",
+    "serve",
     "submit",
     "track",
     "unmapped",
@@ -66,6 +68,7 @@ _HOMES = {
     "options": "nbfutures.api",
     "quote": "nbfutures.runtime.annotations",
     "run": "nbfutures.api",
+    "serve": "nbfutures.api",
     "submit": "nbfutures.api",
     "track": "nbfutures.api",
     "unmapped": "nbfutures.runtime.annotations",

@@ -27,7 +27,7 @@ from nbfutures.runtime.task_window import TaskWindow
 from nbfutures.runtime.work import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from prefect.client.schemas.objects import State
 
@@ -54,6 +54,8 @@ class _Launch:
     run: Run
     work: CallWork
     indices: Sequence[int]
+    make_window: Callable[[Dispatcher, Feed], Window] | None = None
+    """Makes what is in flight, where that is not in a runner of the job's."""
     error: BaseException | None = None
     """What stopped it."""
     is_over: bool = False
@@ -131,7 +133,7 @@ def run_launch(job: str) -> State[Any]:
         return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
     try:
-        dispatcher.drive(make_window)
+        dispatcher.drive(launch.make_window or make_window)
     except BaseException as error:
         launch.error = error
         raise
@@ -139,13 +141,19 @@ def run_launch(job: str) -> State[Any]:
     return _final_state(run)
 
 
-def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
+def run_calls(
+    run: Run,
+    work: CallWork,
+    indices: Sequence[int],
+    make_window: Callable[[Dispatcher, Feed], Window] | None = None,
+) -> None:
     """Run some items of a job in a new flow run. Blocks until they ended.
 
     Args:
         run: The job.
         work: Its calls.
         indices: The items; all of them where their number becomes known only now.
+        make_window: Makes what is in flight, for items that run in no runner of the job's.
     """
     wait_for_futures(run, run.options.wait_for)
     if run.state.is_done:
@@ -167,7 +175,7 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
     named = job_flow.with_options(name=flow_name(run.name), task_runner=runner)
     key = run_name(f"{run.key}{again}, launch {next(_numbers)}")
     parameters = {"job": key, "items": len(indices), "function": name_of(work.target)}
-    launch = _launches[key] = _Launch(run, work, indices)
+    launch = _launches[key] = _Launch(run, work, indices, make_window)
     try:
         with flow_settings(run):
             flow_start.start_flow(named, parameters, name=f"{run.name}{again}")
