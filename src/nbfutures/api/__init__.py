@@ -8,7 +8,7 @@ from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
 from nbfutures.api.submitter import Submitter
 from nbfutures.errors import NbfuturesError
-from nbfutures.runtime.deployments.serving import ServedFlow, serve_flow, served_flows
+from nbfutures.runtime.deployments.serving import ServedFlow, serve_flow, served_flows, stop_serving
 from nbfutures.runtime.runners import default_workers, workers_of
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.waiting import as_completed, wait
@@ -36,6 +36,7 @@ __all__ = [
     "session_defaults",
     "session_jobs",
     "set_session_defaults",
+    "stop_serving",
     "submit",
     "track",
     "wait",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, needs_local_scope, no_var_expand
 
 from nbfutures import api
-from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS, option_table, parse_arguments
+from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS, SERVE_OPTIONS, option_table, parse_arguments
 from nbfutures.magics.cells import flow_function, item_function, read_cell
-from nbfutures.magics.expressions import read_call, read_loop
+from nbfutures.magics.expressions import evaluate_name, read_call, read_loop
 from nbfutures.magics.requests import errors_in_one_line, read_request
 
 if TYPE_CHECKING:
@@ -242,3 +242,32 @@ class FuturesMagics(Magics):
         # Of a cluster elsewhere, nothing is known before it is asked.
         size = "" if where and defaults.workers is None else f", {number} worker{'' if number == 1 else 's'}"
         print(f"{defaults.runner}{where}{size}")  # noqa: T201 - what it is for
+
+    @_magic("line", "serve")
+    def serve(self, line: str) -> Any:
+        """Serve a flow of the notebook as a Prefect deployment, from a process of its own; list them, or stop.
+
+        Usage: %serve flow --name NAME [--workers N] [--keep]
+               %serve
+               %serve --stop [flow/name]
+
+        The process has the flow as it is now: after a change, serve it again. It ends with the kernel unless --keep.
+
+        Examples:
+            %serve my_flow --name nightly
+            nbf.options(deployment="my-flow/nightly").map(x=[1, 2, 3])
+            %serve
+            %serve --stop my-flow/nightly
+        """
+        given = parse_arguments(line, SERVE_OPTIONS, self._shell.user_ns)
+        options = dict(given.options)
+        with errors_in_one_line():
+            if options.pop("stop", False):
+                stopped = api.stop_serving(given.expression.strip("'\"") or None)
+                print("\n".join(f"stopped {name}" for name in stopped) or "Nothing is served.")  # noqa: T201 - what it is for
+                return None
+            if not given.expression:
+                print("\n".join(map(str, api.served_flows())) or "Nothing is served. Write: %serve my_flow --name nightly")  # noqa: T201 - what it is for
+                return None
+            made = api.serve(evaluate_name(given.expression, self._shell.user_ns), **{"name": None, **options})
+        return None if given.has_semicolon else made

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.errors import InvalidOptionError, MapArgumentsError, PicklingError, ServeError
+from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError, PicklingError, ServeError
 from nbfutures.runtime.deployments import folder as files
 from nbfutures.runtime.process_lock import is_held
 from nbfutures.runtime.runners import default_workers
@@ -24,7 +24,7 @@ from nbfutures.runtime.session import get_session
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ServedFlow", "close", "find_served", "serve_flow", "served_flows"]
+__all__ = ["ServedFlow", "close", "find_served", "serve_flow", "served_flows", "stop_serving"]
 
 _LOOK_SECONDS = 0.1
 _STOP_SECONDS = 25.0
@@ -119,6 +119,12 @@ class ServedFlow:
             if left <= 0 or self._stopped.wait(left):
                 break
         return self.is_ready
+
+    def __str__(self) -> str:
+        """Return what `%serve` lists, with what runs now. Asks Prefect, and blocks for that."""
+        names = self.running()
+        runs = f", runs {', '.join(names)}" if names else ""
+        return f"{self!r}{runs}"
 
     def __repr__(self) -> str:
         if self.is_ready:
@@ -272,6 +278,30 @@ def served_flows() -> list[ServedFlow]:
         if folder not in known and (plan := files.read_plan(folder)) is not None and plan.get("keep")
     ]
     return sorted([*own, *kept], key=lambda one: one.name)
+
+
+def stop_serving(name: str | None = None) -> list[str]:
+    """Stop serving flows; what runs is cancelled. Blocks until their processes have ended.
+
+    Args:
+        name: Only the deployment of this name; all if not given.
+
+    Returns:
+        The names of the deployments.
+
+    Raises:
+        NbfuturesError: If no flow is served under this name.
+    """
+    served = served_flows()
+    chosen = [one for one in served if name in (None, one.name)]
+    if name is not None and not chosen:
+        known = ", ".join(one.name for one in served) or "none"
+        raise NbfuturesError(f"No flow is served as {name!r}. Served now: {known}.")
+    for one in chosen:
+        one.ask_to_stop()
+    for one in chosen:
+        one.stop()
+    return [one.name for one in chosen]
 
 
 def find_served(name: str) -> ServedFlow | None:
