@@ -261,13 +261,15 @@ class FuturesMagics(Magics):
         """
         given = parse_arguments(line, SERVE_OPTIONS, self._shell.user_ns)
         options = dict(given.options)
+        told: list[str] | None = None
         with errors_in_one_line():
             if options.pop("stop", False):
-                stopped = api.stop_serving(given.expression.strip("'\"") or None)
-                print("\n".join(f"stopped {name}" for name in stopped) or "Nothing is served.")  # noqa: T201 - what it is for
+                told = [f"stopped {name}" for name in api.stop_serving(given.expression.strip("'\"") or None)]
+            elif not given.expression:
+                told = [str(one) for one in api.served_flows()]
+            if told is not None:
+                print("\n".join(told) or "Nothing is served. Write: %serve my_flow --name nightly")  # noqa: T201 - what it is for
                 return None
-            if not given.expression:
-                print("\n".join(map(str, api.served_flows())) or "Nothing is served. Write: %serve my_flow --name nightly")  # noqa: T201 - what it is for
-                return None
-            made = api.serve(evaluate_name(given.expression, self._shell.user_ns), **{"name": None, **options})
+            flow = evaluate_name(given.expression, self._shell.user_ns)
+            made = api.serve(flow, **{"name": None, **options})  # type: ignore[arg-type]  # None is refused there
         return None if given.has_semicolon else made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import time
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,7 @@ class WaitingNote:
     def _absence(self) -> str:
         """Return what to do, where nobody asks for work."""
         polled = self._deployment.last_polled
-        if polled is not None and (datetime.datetime.now(datetime.UTC) - polled).total_seconds() < _GONE_SECONDS:
+        if polled is not None and (dt.datetime.now(dt.UTC) - polled).total_seconds() < _GONE_SECONDS:
             return ""
         pool = self._deployment.work_pool_name
         todo = (
