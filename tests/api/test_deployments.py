@@ -143,16 +143,17 @@ def test_flow_runs_that_run_are_counted(deployment):
 
 
 def test_the_window_bounds_how_many_are_open(deployment):
-    job = nbf.options(deployment=deployment.name, in_flight=2).map(x=range(5))
-    seen = 0
-    while not job.is_done:
-        open_runs = [run for run in deployment.runs() if not run.state.is_final()]
-        assert len(open_runs) <= 2
-        seen = max(seen, len(open_runs))
-        for run in open_runs:
-            deployment.set(run, Completed())
-    assert seen == 2
-    assert job.counts.completed == 5
+    job = nbf.options(deployment=deployment.name, in_flight=2).map(x=range(4))
+    first, second = deployment.wait_for(2)
+    assert holds_for(lambda: len(deployment.runs()) == 2, 0.5)
+    deployment.set(second, Completed())
+    *_, third = deployment.wait_for(3)
+    assert holds_for(lambda: len(deployment.runs()) == 3, 0.5)
+    for run in (first, third):
+        deployment.set(run, Completed())
+    deployment.set(deployment.wait_for(4)[-1], Completed())
+    assert job.wait(30)
+    assert job.counts.completed == 4
 
 
 def test_pause_and_resume_hold_back_flow_runs_that_are_not_made(deployment):

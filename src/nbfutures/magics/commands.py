@@ -271,5 +271,5 @@ class FuturesMagics(Magics):
                 print("\n".join(told) or "Nothing is served. Write: %serve my_flow --name nightly")  # noqa: T201 - what it is for
                 return None
             flow = evaluate_name(given.expression, self._shell.user_ns)
-            made = api.serve(flow, **{"name": None, **options})  # type: ignore[arg-type]  # None is refused there
+            made = api.serve(flow, **{"name": None, **options})
         return None if given.has_semicolon else made

@@ -36,9 +36,9 @@ _PAGE = 200
 """Flow runs that Prefect's server tells of in one request, if it is not told otherwise."""
 _LOOK_SECONDS = 0.5
 """Between two requests of 200 flow runs: at most two requests a second, however many are open."""
-_SHARE = 4.0
+_SHARE = 1.0
 """A request that takes a second is followed by so many seconds without one: a busy server is asked less often."""
-_MOST_SECONDS = 15.0
+_MOST_SECONDS = 5.0
 """Between two looks, at most."""
 _MISSING = 5
 """Flow runs that a look did not find and that are asked for one by one, in each look."""

@@ -1,4 +1,4 @@
-"""The window of a deployment's job: a bounded number of its flow runs, made several at a time and watched in bulk."""
+"""The window of a deployment's job: a bounded number of its flow runs, made some at a time and watched in bulk."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nbfutures.errors import DeploymentNotFoundError, ItemSkippedError, MapArgum
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.deployments.watcher import OpenRun, Watcher
 from nbfutures.runtime.names import run_name
+from nbfutures.runtime.session import get_session
 from nbfutures.runtime.shared_client import shared_client
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ OPEN_RUNS = 200
 """Flow runs at once where `in_flight` does not say otherwise: as many as Prefect tells of in one request."""
 
 _MAKERS = 4
-"""Flow runs that are made at once: Prefect's SQLite takes one write at a time."""
+"""Flow runs that are made at once."""
+_LOCAL_MAKERS = 1
+"""The same on the local server: its SQLite takes one write at a time, and more than one at once take twice as long."""
 
 
 class DeploymentWindow:
@@ -54,7 +57,8 @@ class DeploymentWindow:
         self._making = 0
         self._lock = threading.Lock()
         self._tags = sorted(TagsContext.get().current_tags)
-        self._makers = ThreadPoolExecutor(_MAKERS, thread_name_prefix="nbfutures deployment")
+        self._at_once = _MAKERS if get_session().lease is None else _LOCAL_MAKERS
+        self._makers = ThreadPoolExecutor(self._at_once, thread_name_prefix="nbfutures deployment")
         self._watcher = Watcher(self._run, work.deployment, deployment, dispatcher.wake)
 
     @property
@@ -70,7 +74,7 @@ class DeploymentWindow:
     def refill(self) -> None:
         """Have flow runs made up to the window's size."""
         # No more are taken than are made at once: what waits here could be neither paused nor cancelled.
-        while self._making < _MAKERS and len(self._watcher) + self._making < self._size:
+        while self._making < self._at_once and len(self._watcher) + self._making < self._size:
             index = self._dispatcher.queue.try_pull()
             if index is None:
                 return
