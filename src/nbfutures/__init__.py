@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         map,  # noqa: A004 - Prefect's word
         options,
         run,
+        serve,
         submit,
         track,
         wait,
@@ -55,6 +56,7 @@ __all__ = [
     "options",
     "quote",
     "run",
+    "serve",
     "submit",
     "track",
     "unmapped",
@@ -79,6 +81,7 @@ _HOMES = {
     "options": "nbfutures.api",
     "quote": "nbfutures.runtime.annotations",
     "run": "nbfutures.api",
+    "serve": "nbfutures.api",
     "submit": "nbfutures.api",
     "track": "nbfutures.api",
     "unmapped": "nbfutures.runtime.annotations",

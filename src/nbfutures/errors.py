@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "DeploymentNotFoundError",
     "FlowCallError",
     "InvalidOptionError",
     "ItemCancelledError",
@@ -13,6 +14,7 @@ __all__ = [
     "MapArgumentsError",
     "NbfuturesError",
     "PicklingError",
+    "ServeError",
     "ServerStartError",
     "ServerUnreachableError",
     "UnknownLimitError",
@@ -74,6 +76,14 @@ class RunnerUnavailableError(NbfuturesError, ImportError):
 
 class ClusterUnreachableError(NbfuturesError, ConnectionError):
     """The Dask or Ray cluster that the user named does not answer."""
+
+
+class DeploymentNotFoundError(NbfuturesError, LookupError):
+    """Prefect has no deployment of that name."""
+
+
+class ServeError(NbfuturesError, RuntimeError):
+    """The process that serves a flow of the notebook did not start, or has ended."""
 
 
 class PicklingError(NbfuturesError, TypeError):

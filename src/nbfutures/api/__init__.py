@@ -10,6 +10,7 @@ from nbfutures.api.jobs import JobsView
 from nbfutures.api.limits import delete_limit, limit, limits, limits_view
 from nbfutures.api.submitter import Submitter
 from nbfutures.errors import NbfuturesError
+from nbfutures.runtime.deployments.serving import ServedFlow, serve_flow, served_flows, stop_serving
 from nbfutures.runtime.runners import default_workers, workers_of
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.waiting import as_completed, wait
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Job",
+    "ServedFlow",
     "Submitter",
     "as_completed",
     "close",
@@ -36,9 +38,12 @@ __all__ = [
     "map",
     "options",
     "run",
+    "serve",
+    "served_flows",
     "session_defaults",
     "session_jobs",
     "set_session_defaults",
+    "stop_serving",
     "submit",
     "track",
     "wait",
@@ -52,7 +57,7 @@ def options(**changes: Any) -> Submitter:
 
     Args:
         **changes: `name`, `runner`, `workers`, `retries`, `retry_delay`, `timeout`, `batch`, `rate`, `in_flight`,
-            `limit`, `fail_fast`, `tags`, `wait_for`, `dry_run`; see `nbfutures.model.options.JobOptions`.
+            `limit`, `fail_fast`, `tags`, `wait_for`, `dry_run`, `deployment`; see `nbfutures.model.options.JobOptions`.
 
     `limit="db"`, or a list of names, has each item that runs take a slot of that limit, whichever the runner; see
     `nbfutures.limit`. The job holds as many slots as it runs items at once. A slot is kept from item to item while
@@ -149,6 +154,35 @@ def track(futures: Any) -> Job:
         MapArgumentsError: If there is no Prefect future among them.
     """
     return Submitter({}).track(futures)
+
+
+def serve(flow: Any, /, *, name: str, workers: int | None = None, keep: bool = False) -> ServedFlow:
+    """Serve a flow, also one that is defined in the notebook, as a Prefect deployment. Does not block.
+
+    A process of its own runs what is asked of the deployment, each flow run in a further process. It has the flow as
+    it is now: after a change, serve it again under the same name, which replaces it. What the flow returns is
+    persisted, unless it says `persist_result=False`. The process ends with the kernel unless it is kept.
+
+    Args:
+        flow: A Prefect flow.
+        name: Name of the deployment, which is called "flow/name" then.
+        workers: How many flow runs run at once; the number of CPUs if not given.
+        keep: Whether to go on when the kernel ends.
+
+    Returns:
+        What serves it: `.name`, `.pid`, `.is_alive`, `.running()`, `.log`, `.stop()`.
+
+    Raises:
+        MapArgumentsError: If it is no flow.
+        InvalidOptionError: If `name` or `workers` cannot be taken.
+        PicklingError: If something that the flow uses cannot be sent.
+        ServeError: On Windows.
+
+    Examples:
+        >>> served = nbf.serve(my_flow, name="nightly")
+        >>> job = nbf.options(deployment="my-flow/nightly").map(x=[1, 2, 3])
+    """
+    return serve_flow(flow, name, workers=workers, keep=keep)
 
 
 def warm_up() -> None:

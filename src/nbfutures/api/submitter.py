@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.api.job import Job
-from nbfutures.model.options import JobOptions
+from nbfutures.errors import MapArgumentsError
+from nbfutures.model.options import RUNNERS, JobOptions
+from nbfutures.runtime.deployments.work import NOTHING, DeploymentWork, deployment_work
 from nbfutures.runtime.dry_run import DryRun
 from nbfutures.runtime.job_run import JobRun
 from nbfutures.runtime.session import get_session
@@ -41,13 +43,32 @@ class Submitter:
         return Submitter({**self._changes, **changes})
 
     # `self` and the function are positional only: the function's own keyword arguments may have any name.
-    def map(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
-        """As `nbfutures.map`, with these options."""
-        return self._start(map_work(fn, args, kwargs), fn)
+    def map(self, fn: Callable[..., Any] | Any = NOTHING, /, *args: Any, **kwargs: Any) -> Job:
+        """As `nbfutures.map`, with these options.
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
-        """As `nbfutures.submit`, with these options."""
-        return self._start(submit_work(fn, args, kwargs), fn, single=True)
+        With the option `deployment` there is no function: give a list with a dict of parameters for each flow run, or
+        parameters by name, of which those that are iterable are mapped over.
+
+        Examples:
+            >>> job = nbf.options(deployment="etl/nightly").map([{"day": "mon"}, {"day": "tue"}])
+            >>> job = nbf.options(deployment="etl/nightly").map(day=["mon", "tue"], dry=True)
+        """
+        if (deployment := self._deployment) is not None:
+            return self._start(self._deployed(deployment, fn, args, kwargs, is_single=False), deployment)
+        return self._start(map_work(_given(fn, "map(fn, items)"), args, kwargs), fn)
+
+    def submit(self, fn: Callable[..., Any] | Any = NOTHING, /, *args: Any, **kwargs: Any) -> Job:
+        """As `nbfutures.submit`, with these options.
+
+        With the option `deployment` there is no function: give the parameters of one flow run by name, or as a dict.
+
+        Examples:
+            >>> job = nbf.options(deployment="etl/nightly").submit(day="mon")
+        """
+        if (deployment := self._deployment) is not None:
+            work = self._deployed(deployment, fn, args, kwargs, is_single=True)
+            return self._start(work, deployment, single=True)
+        return self._start(submit_work(_given(fn, "submit(fn, ...)"), args, kwargs), fn, single=True)
 
     def run(self, flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """As `nbfutures.run`, with these options."""
@@ -63,9 +84,22 @@ class Submitter:
         told = ", ".join(f"{name}={value!r}" for name, value in self._changes.items())
         return f"nbfutures.options({told})"
 
+    @property
+    def _deployment(self) -> str | None:
+        return get_session().defaults.replace(**self._changes).deployment
+
+    def _deployed(
+        self, deployment: str, first: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_single: bool
+    ) -> DeploymentWork:
+        DeploymentWork.check_options(name for name, value in self._changes.items() if name != "dry_run" or value)
+        return deployment_work(deployment, first, args, kwargs, is_single=is_single)
+
     def _start(self, work: Work, what: Any, *, single: bool = False) -> Job:
         session = get_session()
         options = session.defaults.replace(**self._changes)
+        if isinstance(work, DeploymentWork):
+            # Where calls of this kernel run says nothing of them.
+            options = options.replace(runner=RUNNERS[0], workers=None)
         name = options.name or (what if isinstance(what, str) else name_of(what).strip("<>"))
         run: JobRun
         if options.dry_run and isinstance(work, CallWork):
@@ -76,3 +110,9 @@ class Submitter:
         run.owner = job
         run.start()
         return job
+
+
+def _given(fn: Any, usage: str) -> Any:
+    if fn is NOTHING:
+        raise MapArgumentsError(f"There is no function. Write {usage}.")
+    return fn

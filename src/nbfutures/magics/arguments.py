@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
     from nbfutures.magics.scan import Word
 
-__all__ = ["JOB_OPTIONS", "LIMIT_OPTIONS", "RUNNER_OPTIONS", "Arguments", "Option", "option_table", "parse_arguments"]
+__all__ = [
+    "JOB_OPTIONS",
+    "LIMIT_OPTIONS",
+    "RUNNER_OPTIONS",
+    "SERVE_OPTIONS",
+    "Arguments",
+    "Option",
+    "option_table",
+    "parse_arguments",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +96,14 @@ LIMIT_OPTIONS = (
     Option(field="delete", help="delete the limit"),
 )
 """What `%limit` takes."""
+
+SERVE_OPTIONS = (
+    Option(field="name", short="-n", metavar="TEXT", is_text=True, help="name of the deployment"),
+    Option(field="workers", short="-w", metavar="N", help="how many flow runs run at once"),
+    Option(field="keep", help="go on when the kernel ends"),
+    Option(field="stop", help="stop serving: all, or the deployment that is named"),
+)
+"""What `%serve` takes."""
 
 
 @dataclass(frozen=True, slots=True)

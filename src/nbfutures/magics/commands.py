@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, needs_local_scope, no_var_expand
 
 from nbfutures import api
-from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS, option_table, parse_arguments
+from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS, SERVE_OPTIONS, option_table, parse_arguments
 from nbfutures.magics.cells import flow_function, item_function, read_cell
-from nbfutures.magics.expressions import read_call, read_loop
+from nbfutures.magics.expressions import evaluate_name, read_call, read_loop
 from nbfutures.magics.limit_line import read_limit_line
 from nbfutures.magics.requests import errors_in_one_line, read_request
 
@@ -286,6 +286,37 @@ class FuturesMagics(Magics):
                 return None
             shown = api.limit(asked.name, asked.slots, **asked.options) if asked.name else api.limits_view()
         return None if asked.is_quiet else shown
+
+    @_magic("line", "serve")
+    def serve(self, line: str) -> Any:
+        """Serve a flow of the notebook as a Prefect deployment, from a process of its own; list them, or stop.
+
+        Usage: %serve flow --name NAME [--workers N] [--keep]
+               %serve
+               %serve --stop [flow/name]
+
+        The process has the flow as it is now: after a change, serve it again. It ends with the kernel unless --keep.
+
+        Examples:
+            %serve my_flow --name nightly
+            nbf.options(deployment="my-flow/nightly").map(x=[1, 2, 3])
+            %serve
+            %serve --stop my-flow/nightly
+        """
+        given = parse_arguments(line, SERVE_OPTIONS, self._shell.user_ns)
+        options = dict(given.options)
+        told: list[str] | None = None
+        with errors_in_one_line():
+            if options.pop("stop", False):
+                told = [f"stopped {name}" for name in api.stop_serving(given.expression.strip("'\"") or None)]
+            elif not given.expression:
+                told = [str(one) for one in api.served_flows()]
+            if told is not None:
+                print("\n".join(told) or "Nothing is served. Write: %serve my_flow --name nightly")  # noqa: T201 - what it is for
+                return None
+            flow = evaluate_name(given.expression, self._shell.user_ns)
+            made = api.serve(flow, **{"name": None, **options})
+        return None if given.has_semicolon else made
 
 
 def _name_in(line: str) -> str:

@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Call", "Loop", "Source", "evaluate_text", "read_call", "read_loop"]
+__all__ = ["Call", "Loop", "Source", "evaluate_name", "evaluate_text", "read_call", "read_loop"]
 
 _TARGETS = (ast.Name, ast.Tuple, ast.List, ast.Starred)
 
@@ -45,6 +45,19 @@ def evaluate_text(text: str, namespace: dict[str, Any]) -> Any:
     # Parsed without the spaces around it, which Python would take for an indentation.
     tree = ast.parse(text.strip(), mode="eval")
     return eval(compile(tree, "<option>", "eval"), namespace)  # noqa: S307 - the user's own code, as in the cell
+
+
+def evaluate_name(text: str, namespace: dict[str, Any]) -> Any:
+    """Evaluate an expression; what it raises passes through, but for a name that is not defined.
+
+    Raises:
+        UsageError: If it is no expression, or uses a name that is not defined.
+    """
+    try:
+        return evaluate_text(text, namespace)
+    except (NameError, SyntaxError) as error:
+        told = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise UsageError(f"{text}: {told}. Run the cell that defines it first.") from error
 
 
 def read_call(text: str, source: Source, magic: str) -> Call:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
+from uuid import UUID
 
 from nbfutures.errors import InvalidOptionError
 
@@ -55,6 +57,8 @@ class JobOptions:
     """Futures or jobs that have to complete before the first item starts."""
     dry_run: bool = False
     """Whether to run three of the items only, and say how long all would take and which runner fits."""
+    deployment: str | None = None
+    """A Prefect deployment, "flow/name" or its id: each item is a flow run of it, wherever that runs."""
 
     def __post_init__(self) -> None:
         if self.runner not in RUNNERS:
@@ -77,6 +81,7 @@ class JobOptions:
             _check_whole("batch", self.batch, least=1, also=' or "auto"', optional=False)
         if self.name is not None and (not isinstance(self.name, str) or not self.name.strip()):
             raise InvalidOptionError(f"name must be a text that is not empty, got {self.name!r}.")
+        _check_deployment(self.deployment)
         object.__setattr__(self, "tags", _as_tags(self.tags))
         object.__setattr__(self, "limit", _as_names(self.limit))
         object.__setattr__(self, "wait_for", _as_tuple(self.wait_for))
@@ -129,6 +134,21 @@ def _as_names(limit: Any) -> tuple[str, ...]:
 
 def _as_tuple(wait_for: Any) -> tuple[Any, ...]:
     return tuple(wait_for) if isinstance(wait_for, tuple | list | set) else (wait_for,)
+
+
+def _check_deployment(value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            UUID(value)
+            return
+        flow, _, name = value.partition("/")
+        if flow.strip() and name.strip() and "/" not in name:
+            return
+    raise InvalidOptionError(
+        f'deployment must be "flow/name" as Prefect lists it, or the id of a deployment, got {value!r}.'
+    )
 
 
 def _check_whole(name: str, value: Any, *, least: int, also: str = "", optional: bool = True) -> None:

@@ -30,7 +30,7 @@ from nbfutures.runtime.task_window import TaskWindow
 from nbfutures.runtime.work import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from uuid import UUID
 
     from prefect.client.schemas.objects import State
@@ -58,6 +58,8 @@ class _Launch:
     run: Run
     work: CallWork
     indices: Sequence[int]
+    make_window: Callable[[Dispatcher, Feed], Window] | None = None
+    """Makes what is in flight, where that is not in a runner of the job's."""
     flow_run_id: UUID | None = None
     """Its flow run, once that has begun."""
     error: BaseException | None = None
@@ -144,7 +146,7 @@ def run_launch(job: str) -> State[Any]:
     prints = lasting_print() if logs_prints(work.target) else nullcontext()
     with watched(run, launch.flow_run_id) as seen, prints:
         try:
-            dispatcher.drive(make_window)
+            dispatcher.drive(launch.make_window or make_window)
         except Exception as error:
             launch.error = error
             return crashed_state(error)
@@ -155,13 +157,19 @@ def run_launch(job: str) -> State[Any]:
     return final_state(run, is_cancelled=seen.is_cancelled)
 
 
-def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
+def run_calls(
+    run: Run,
+    work: CallWork,
+    indices: Sequence[int],
+    make_window: Callable[[Dispatcher, Feed], Window] | None = None,
+) -> None:
     """Run some items of a job in a new flow run. Blocks until they ended.
 
     Args:
         run: The job.
         work: Its calls.
         indices: The items; all of them where their number becomes known only now.
+        make_window: Makes what is in flight, for items that run in no runner of the job's.
     """
     wait_for_futures(run, run.options.wait_for)
     if run.state.is_done:
@@ -190,7 +198,7 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
         "runner": run.options.runner,
         "workers": run.workers,
     }
-    launch = _launches[key] = _Launch(run, work, indices)
+    launch = _launches[key] = _Launch(run, work, indices, make_window)
     try:
         # The client is kept for what is told after the end: by then, the kernel may have let go of Prefect.
         with shared_client(), flow_settings(run):

@@ -57,7 +57,9 @@ class JobRun:
         self.options = options
         self.session = session
         self.workers = workers_of(options)
-        self.state = JobState(name, work.known_length or 0, workers=self.workers, is_flow=work.is_flow)
+        # Of flow runs of a deployment, nobody knows how many may run at once.
+        known_workers = 0 if options.deployment is not None else self.workers
+        self.state = JobState(name, work.known_length or 0, workers=known_workers, is_flow=work.is_flow)
         if work.known_length is None:
             self.state.set_open_ended(is_open=True)
         self.queued = self.state.created

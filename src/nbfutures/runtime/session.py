@@ -34,6 +34,7 @@ _WARM = (
     "nbfutures.runtime.runners.processes",
     "nbfutures.runtime.clusters.dask",
     "nbfutures.runtime.clusters.ray",
+    "nbfutures.runtime.deployments.serving",
 )
 """What keeps workers between jobs, once it is loaded."""
 
