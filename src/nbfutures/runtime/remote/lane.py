@@ -50,6 +50,8 @@ class RemoteLane:
         self.records: deque[Outcome] = deque()
         self.running: dict[int, float] = {}
         """Items that the worker said are running, with the start of the attempt."""
+        self._beginnings: dict[int, tuple[float, float]] = {}
+        """Of items on another machine: when they began, by its clock and by the kernel's."""
         self.outstanding: dict[int, None] = {}
         """Items that were sent and of which nothing is known yet, in their order."""
         self.is_open = True
@@ -98,9 +100,9 @@ class RemoteLane:
             del self.outstanding[index]
         self.kill("timeout")
         if self.ended_for is None:
-            # Its worker is not ours to end: what waits behind the item goes elsewhere.
-            self.is_open = False
+            # Its worker is not ours to end: what waits behind the item goes elsewhere, and it ends when the item does.
             self.give_back()
+            self.close()
         with self._lock:
             self._stuck += self.ended_for is None
             self._account()
@@ -185,11 +187,11 @@ class RemoteLane:
         """
         if self.ended_for is not None:
             return
-        self.is_open = False
+        was_open, self.is_open = self.is_open, False
         # Said before it is done: who takes in the process's end asks for it.
-        before, self.ended_for = self.ended_for, why
+        self.ended_for = why
         if not self.wire.kill() and not (self.end_worker is not None and self.end_worker()):
-            self.ended_for = before
+            self.ended_for, self.is_open = None, was_open
 
     def ping(self) -> None:
         """Have the worker know that the kernel is there."""
@@ -289,13 +291,14 @@ class RemoteLane:
             self.top_up()
 
     def _take_singly(self, told: list[tuple[int, bytes]]) -> None:
-        self._note([self._unpack_one(*one) for one in told], self.running)
+        self._note([self._unpack_one(*one) for one in told], None)
 
     def _take_later(self, indices: list[tuple[int, float]]) -> None:
-        for index, when in indices:
+        now = self.work.state.clock.now()
+        for index, seconds in indices:
             if self.outstanding.pop(index, 0) is None:
                 self.work.takes_another_try(index)
-                self.work.queue.put_later(index, when)
+                self.work.queue.put_later(index, now + seconds)
 
     def _take_back(self, indices: list[int]) -> None:
         self._asked_back = False
@@ -328,10 +331,16 @@ class RemoteLane:
             self.wire.post("ok", number)
         self._note(told, running)
 
-    def _note(self, told: list[Outcome], running: dict[int, float]) -> None:
+    def _note(self, told: list[Outcome], running: dict[int, float] | None) -> None:
         pop = self.outstanding.pop
         known = [one for one in told if pop(one.index, 0) is None]
-        self.running = {index: since for index, since in running.items() if index in self.outstanding}
+        if self._beginnings:
+            for one in known:
+                self._beginnings.pop(one.index, None)
+        if running is not None:
+            self.running = {
+                index: self._began(index, since) for index, since in running.items() if index in self.outstanding
+            }
         if self.work.fail_fast and any(one.kind is OutcomeKind.FAILED for one in known):
             # The dispatcher cancels the job once it sees the failure; until then nothing more is to start.
             self.work.queue.halt()
@@ -341,6 +350,15 @@ class RemoteLane:
             self.supply.note_progress(len(known))
             latest = sum(one.seconds or 0.0 for one in known) / len(known)
             self._seconds = latest if self._seconds is None else (self._seconds + latest) / 2
+
+    def _began(self, index: int, since: float) -> float:
+        """Return when an attempt began, by the kernel's clock: that of another machine may tell another time."""
+        if self.mark is not None:
+            return since
+        known = self._beginnings.get(index)
+        if known is None or known[0] != since:
+            known = self._beginnings[index] = since, self.work.state.clock.now()
+        return known[1]
 
     def _unpack_one(self, index: int, payload: bytes) -> Outcome:
         try:

@@ -230,8 +230,6 @@ class RemoteWindow:
         key, _, _ = self._lanes[lane]
         lane.is_open = False
         self._runner.post.forget(key)
-        if lane.mark is not None:
-            lane.mark.remove()
         problem = problem_of(future)
         lane.wire.wait_for_last_words()
         left, running = list(lane.outstanding), dict(lane.running)
@@ -241,6 +239,8 @@ class RemoteWindow:
         # Else a cluster would run it once more if it lost what came of it.
         self._runner.let_go(future)
         told += self._leftovers.settle(lane, left, running, problem)
+        if lane.mark is not None:
+            lane.mark.close()
         # Only now: the dispatcher looks at the problem of those that are here.
         del self._lanes[lane]
         if told:
