@@ -444,3 +444,36 @@ def test_tasks_with_a_tag_obey_its_limit_and_the_list_names_them(gate):
     gate.open()
     assert job.result(60) == [0, 1, 2]
     assert gate.most == 1
+
+
+def test_tasks_that_wait_for_a_tag_are_cancelled_at_once_and_do_not_run_later(gate):
+    nbf.limit("heavy", 1, tag=True)
+    ran = []
+
+    @task(tags=["heavy"])
+    def lift(x):
+        ran.append(x)
+        return x
+
+    with taken("tag:heavy", 1):
+        job = nbf.options(workers=2).map(lift, range(4))
+        assert holds_for(lambda: job.counts.settled == 0, 0.5)
+        job.cancel()
+        assert job.wait(5)
+        assert job.counts.cancelled == 4
+    # Prefect gives the slot to those that waited.
+    thread = job._run.thread
+    thread.join(30)
+    assert not thread.is_alive()
+    assert ran == []
+    assert job.retry().result(30) == [0, 1, 2, 3]
+
+
+def test_functions_with_a_tag_obey_its_limit(gate):
+    nbf.limit("heavy", 1, tag=True)
+    job = nbf.options(workers=3, tags="heavy", batch=1).map(gate, range(3))
+    gate.wait_for(1)
+    assert holds_for(lambda: gate.inside == 1, 0.4)
+    gate.open()
+    assert job.result(60) == [0, 1, 2]
+    assert gate.most == 1
