@@ -457,7 +457,8 @@ def test_tasks_that_wait_for_a_tag_are_cancelled_at_once_and_do_not_run_later(ga
 
     with taken("tag:heavy", 1):
         job = nbf.options(workers=2).map(lift, range(4))
-        assert holds_for(lambda: job.counts.settled == 0, 0.5)
+        eventually(lambda: job.snapshot.note == "waiting for a slot of the tag 'heavy' (1 of 1 in use)")
+        assert job.counts.settled == 0
         job.cancel()
         assert job.wait(5)
         assert job.counts.cancelled == 4
