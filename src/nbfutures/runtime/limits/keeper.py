@@ -42,8 +42,8 @@ _POLLS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 """Seconds between two looks at a limit that is full."""
 _FRESH_SECONDS = 0.5
 """How long what Prefect said of a limit is believed, while this job takes the slots that were free."""
-_PIECES = 8
-"""Slots are taken in so many pieces about: each can be given back alone."""
+_FEW = 12
+"""Up to so many slots are taken one by one, since each can then be given back alone; more at a third at a time."""
 _AGAIN_SECONDS = 1.0
 """Between two requests, where Prefect does not answer."""
 _CLOSE_SECONDS = 10.0
@@ -191,7 +191,7 @@ class Keeper(NoLimit):
         free = self._free_slots(limits)
         lease_id = None
         if free > 0:
-            slots = min(free, max(need // _PIECES, 1))
+            slots = min(free, need // 3 if need > _FEW else 1)
             lease_id = self._api.acquire(
                 self._client, self.names, slots, seconds=LEASE_SECONDS, flow_run_id=self._run.flow_run_id
             )
