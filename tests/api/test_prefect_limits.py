@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +18,7 @@ from prefect.concurrency.sync import concurrency, rate_limit
 from tests.support import eventually, holds_for
 
 import nbfutures as nbf
-from nbfutures.errors import InvalidOptionError, LimitError, UnknownLimitError
+from nbfutures.errors import InvalidOptionError, LimitError, ServerUnreachableError, UnknownLimitError
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +95,15 @@ def test_a_limit_that_cannot_be_is_refused(args, more, message):
 def test_a_name_that_prefect_refuses_is_told_in_its_words():
     with pytest.raises(LimitError, match="Prefect refuses that"):
         nbf.limit("a/b", 1)
+
+
+def test_where_prefect_does_not_answer_the_waiting_has_an_end(monkeypatch):
+    never = threading.Event()
+    monkeypatch.setattr("nbfutures.runtime.limits.prefect_limits.read_all", lambda *_: never.wait(60))
+    monkeypatch.setattr("nbfutures.runtime.limits.admin.ANSWER_SECONDS", 0.3)
+    with pytest.raises(ServerUnreachableError, match="did not answer"):
+        nbf.limits()
+    never.set()
 
 
 def test_the_list_says_who_has_the_slots(gate):

@@ -190,6 +190,7 @@ class Keeper(NoLimit):
             return
         free = self._free_slots(limits)
         lease_id = None
+        now = time.monotonic()
         if free > 0:
             slots = min(free, need // 3 if need > _FEW else 1)
             lease_id = self._api.acquire(
@@ -198,7 +199,6 @@ class Keeper(NoLimit):
         if lease_id is None:
             self._be_held_back(limits)
             return
-        now = time.monotonic()
         self.holding.add(Lease(lease_id, slots, since=now, renewed=now, next_renewal=now + RENEW_SECONDS))
         self._seen = (now, [replace(one, in_use=one.in_use + slots) for one in limits])
         self._polls = 0
@@ -216,8 +216,9 @@ class Keeper(NoLimit):
                 one.holding.stir()
 
     def _renew(self, lease: Lease) -> None:
+        now = time.monotonic()
         if self._api.renew(self._client, lease.id, LEASE_SECONDS):
-            self.holding.renewed(lease, time.monotonic())
+            self.holding.renewed(lease, now)
         else:
             # Somebody has reset or deleted the limit.
             self._seen = None
