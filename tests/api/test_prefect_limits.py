@@ -222,7 +222,9 @@ def test_short_items_do_not_ask_prefect_each(requests_to_prefect):
     assert 1 <= sum("/increment-with-lease" in one for one in requests_to_prefect) <= 6
 
 
-def test_a_job_that_holds_all_slots_lets_one_of_the_same_kernel_go_first():
+def test_a_job_that_holds_all_slots_lets_one_of_the_same_kernel_go_first(monkeypatch):
+    # Not for other programs, which take their time.
+    monkeypatch.setattr("nbfutures.runtime.limits.holding.TURN_SECONDS", 3600)
     nbf.limit("db", 1)
     limited = nbf.options(workers=1, limit="db")
 
