@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +18,7 @@ from prefect.concurrency.sync import concurrency, rate_limit
 from tests.support import eventually, holds_for
 
 import nbfutures as nbf
-from nbfutures.errors import InvalidOptionError, LimitError, UnknownLimitError
+from nbfutures.errors import InvalidOptionError, LimitError, ServerUnreachableError, UnknownLimitError
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +95,15 @@ def test_a_limit_that_cannot_be_is_refused(args, more, message):
 def test_a_name_that_prefect_refuses_is_told_in_its_words():
     with pytest.raises(LimitError, match="Prefect refuses that"):
         nbf.limit("a/b", 1)
+
+
+def test_where_prefect_does_not_answer_the_waiting_has_an_end(monkeypatch):
+    never = threading.Event()
+    monkeypatch.setattr("nbfutures.runtime.limits.prefect_limits.read_all", lambda *_: never.wait(60))
+    monkeypatch.setattr("nbfutures.runtime.limits.admin.ANSWER_SECONDS", 0.3)
+    with pytest.raises(ServerUnreachableError, match="did not answer"):
+        nbf.limits()
+    never.set()
 
 
 def test_the_list_says_who_has_the_slots(gate):
@@ -212,7 +222,9 @@ def test_short_items_do_not_ask_prefect_each(requests_to_prefect):
     assert 1 <= sum("/increment-with-lease" in one for one in requests_to_prefect) <= 6
 
 
-def test_a_job_that_holds_all_slots_lets_one_of_the_same_kernel_go_first():
+def test_a_job_that_holds_all_slots_lets_one_of_the_same_kernel_go_first(monkeypatch):
+    # Not for other programs, which take their time.
+    monkeypatch.setattr("nbfutures.runtime.limits.holding.TURN_SECONDS", 3600)
     nbf.limit("db", 1)
     limited = nbf.options(workers=1, limit="db")
 
@@ -441,6 +453,40 @@ def test_tasks_with_a_tag_obey_its_limit_and_the_list_names_them(gate):
     gate.wait_for(1)
     assert holds_for(lambda: gate.inside == 1, 0.5)
     eventually(lambda: next(iter(nbf.limits()["held_by"])).endswith(" of lifting 1"))
+    gate.open()
+    assert job.result(60) == [0, 1, 2]
+    assert gate.most == 1
+
+
+def test_tasks_that_wait_for_a_tag_are_cancelled_at_once_and_do_not_run_later(gate):
+    nbf.limit("heavy", 1, tag=True)
+    ran = []
+
+    @task(tags=["heavy"])
+    def lift(x):
+        ran.append(x)
+        return x
+
+    with taken("tag:heavy", 1):
+        job = nbf.options(workers=2).map(lift, range(4))
+        eventually(lambda: job.snapshot.note == "waiting for a slot of the tag 'heavy' (1 of 1 in use)")
+        assert job.counts.settled == 0
+        job.cancel()
+        assert job.wait(5)
+        assert job.counts.cancelled == 4
+    # Prefect gives the slot to those that waited.
+    thread = job._run.thread
+    thread.join(30)
+    assert not thread.is_alive()
+    assert ran == []
+    assert job.retry().result(30) == [0, 1, 2, 3]
+
+
+def test_functions_with_a_tag_obey_its_limit(gate):
+    nbf.limit("heavy", 1, tag=True)
+    job = nbf.options(workers=3, tags="heavy", batch=1).map(gate, range(3))
+    gate.wait_for(1)
+    assert holds_for(lambda: gate.inside == 1, 0.4)
     gate.open()
     assert job.result(60) == [0, 1, 2]
     assert gate.most == 1

@@ -33,7 +33,7 @@ def lease(slots=1, now=0.0):
 
 @pytest.fixture
 def holding():
-    return Holding()
+    return Holding(lambda: 0.0)
 
 
 def test_nothing_starts_without_a_slot(holding):
@@ -117,10 +117,19 @@ def test_what_could_not_be_renewed_in_time_is_lost_and_nothing_starts_before_the
     assert holding.take(1) == 0
     # One for the item that goes on, and one for the next.
     assert holding.step(LEASE_SECONDS) == Acquire(2)
-    holding.add(lease(1, LEASE_SECONDS))
+    holding.add(lease())
     assert holding.take(1) == 0
-    holding.add(lease(1, LEASE_SECONDS))
+    holding.add(lease())
     assert holding.take(1) == 1
+
+
+def test_nothing_starts_on_a_lease_that_a_request_that_hangs_kept_from_being_renewed():
+    now = 0.0
+    holding = Holding(lambda: now)
+    holding.add(lease(2))
+    assert holding.take(1) == 1
+    now = LEASE_SECONDS - 1
+    assert (holding.free, holding.take(1)) == (0, 0)
 
 
 def test_after_its_turn_a_slot_is_given_back_at_the_end_of_its_item_and_others_go_first(holding):
@@ -193,7 +202,8 @@ MOVES = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(MOVES, st.integers(1, 5))
 def test_never_are_more_slots_used_than_held_and_never_more_held_than_there_are(moves, slots):  # noqa: C901
-    holding, now, running = Holding(), 0.0, 0
+    now, running = 0.0, 0
+    holding = Holding(lambda: now)
     for what, number in moves:
         if what == "take":
             running += holding.take(int(number))

@@ -13,6 +13,7 @@ from nbfutures.runtime.countdown import Countdown
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.limits.keeper import Keeper
 from nbfutures.runtime.limits.no_limit import NoLimit
+from nbfutures.runtime.limits.tag_watch import TagWatch
 from nbfutures.runtime.work_queue import WorkQueue
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ class Dispatcher:
             problem = self.limit.wait_until_known(self.run.stopped)
             if problem is not None and not self.run.stopped.is_set():
                 self.run.crash(problem)
+            tags = TagWatch(self.run, self.work)
             window = self._window = make_window(self, feed)
             while True:
                 self._wake.clear()
@@ -174,7 +176,9 @@ class Dispatcher:
                     window.cancel_queued()
                 # Another cell may have redirected the streams meanwhile.
                 capture.renew()
-                state.set_running(window.running())
+                running = window.running()
+                state.set_running(running)
+                tags.look(is_held_back=window.busy and not running)
                 if self.limit.is_limited:
                     self.limit.want(0 if self.run.is_halted else max(window.missing(), 0))
                 if self._close_if_done(window):

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.shared_loop import SharedLoop
 
-__all__ = ["Ending", "Observed", "outcome_of", "outcome_of_call", "problem_of"]
+__all__ = ["LEFT", "Ending", "Observed", "outcome_of", "outcome_of_call", "problem_of"]
+
+LEFT = "Cancelled before it ran, while Prefect held its task run back. Run it with job.retry()."
 
 
 @dataclass(slots=True)
@@ -39,11 +41,34 @@ class Observed:
     task_run_id: UUID | None = None
     """Its task run, where nothing else tells it."""
     attempts: int = 0
+    is_left: bool = False
+    """Whether it was cancelled before its function began: that is not to begin any more."""
     output: CapturedOutput | None = None
     error: BaseException | None = None
     """What the function raised in the last attempt."""
     traceback: TracebackType | None = None
     """Where it raised that, from its own frame on."""
+
+    def begin(self, now: float) -> None:
+        """Note that an attempt begins.
+
+        Raises:
+            ItemCancelledError: If it was cancelled before.
+        """
+        self.attempts += 1
+        self.ended = None
+        self.error = self.traceback = None
+        # First this, then the question: who leaves it asks in the other order.
+        self.started = now
+        if self.is_left:
+            raise ItemCancelledError(LEFT)
+
+    def leave(self) -> bool:
+        """Have its function not begin, if it has not; return whether that is so."""
+        self.is_left = True
+        if self.started is not None:
+            self.is_left = False
+        return self.is_left
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +120,9 @@ def _made(
     if kind is OutcomeKind.FAILED and observed.error is not None and not isinstance(error, ItemTimeoutError):
         # What the function raised, also where Prefect stumbled over it, such as an error that has no text.
         error = observed.error.with_traceback(observed.traceback)
+    if isinstance(error, ItemCancelledError) and str(error) == LEFT:
+        # It began in the moment in which it was left.
+        kind = OutcomeKind.CANCELLED
     ran = observed.started is not None
     return Outcome(
         index=index,

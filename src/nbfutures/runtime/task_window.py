@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from prefect.context import TaskRunContext
 from prefect.utilities.callables import collapse_variadic_parameters, get_parameter_defaults
 
+from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.cancelling import take_back
 from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, given_up_on
-from nbfutures.runtime.outcomes import Observed, outcome_of
+from nbfutures.runtime.outcomes import LEFT, Observed, outcome_of
 from nbfutures.runtime.runners.threads import ThreadsRunner
 from nbfutures.runtime.shared_loop import home_loop
 
@@ -61,6 +62,7 @@ class TaskWindow:
         self._submitting = threading.Lock()
         """Held to submit one item, so that a cancel sees it either before or in flight."""
         self._prepared = _Prepared(work.target, dispatcher.run.options)
+        self._cancelled_at: float | None = None
 
     @property
     def is_growing(self) -> bool:
@@ -74,6 +76,7 @@ class TaskWindow:
 
     def refill(self) -> None:
         """Submit items up to the window's size."""
+        self._cancelled_at = None
         while len(self._in_flight) < self._size:
             if not self._limit.take(1):
                 return
@@ -124,10 +127,17 @@ class TaskWindow:
         return entry is not None and entry[1].started is not None
 
     def cancel_queued(self) -> None:
-        """Take back what no worker has started."""
+        """Take back what no worker has started, and leave what Prefect holds back at its start, by a tag limit."""
+        now = time.monotonic()
+        self._cancelled_at = self._cancelled_at or now
         with self._submitting:
-            in_flight = list(self._in_flight.values())
-        take_back(future for future, _ in in_flight)
+            in_flight = list(self._in_flight.items())
+        take_back(future for _, (future, _) in in_flight)
+        if now - self._cancelled_at < GRACE_SECONDS:
+            return
+        for index, (_, seen) in in_flight:
+            if seen.started is None and seen.leave() and self._in_flight.pop(index, None) is not None:
+                self._run.settle_unrun([index], OutcomeKind.CANCELLED, ItemCancelledError(LEFT))
 
     def _submit(self, index: int) -> bool:
         """Submit an item; return whether it is in flight."""
@@ -237,12 +247,9 @@ def observe(
 
     def begin() -> float:
         capture.renew()
-        seen.attempts += 1
         seen.worker, seen.task_run_id = _worker_name(), _task_run_id()
         seen.home = home_loop() if is_async else None
-        seen.ended = None
-        seen.error = seen.traceback = None
-        seen.started = now()
+        seen.begin(now())
         return cpu_clock()
 
     def end(cpu_started: float, error: BaseException | None) -> None:

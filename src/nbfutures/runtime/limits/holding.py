@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
 __all__ = ["Acquire", "End", "Holding", "Lease", "Lose", "Release", "Renew", "Step", "Turn", "Wait"]
@@ -22,6 +24,8 @@ SHORT_TURN_SECONDS = 1.0
 """The same where another job of this kernel has none at all."""
 GAP_SECONDS = 0.5
 """How long others are let go first then."""
+_MARGIN = 5.0
+"""Nothing starts on a lease that ends so soon."""
 _FAR = 3600.0
 
 
@@ -92,9 +96,14 @@ Step = Acquire | Release | Renew | Turn | Lose | Wait | End
 
 
 class Holding:
-    """Counts a job's slots: never are more used than held. Safe to use from any thread."""
+    """Counts a job's slots: never are more used than held. Safe to use from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Tells the time in seconds; it only goes forward.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._changed = threading.Condition()
         self._is_stirred = False
         """Whether there may be something else to do than was said last."""
@@ -124,7 +133,7 @@ class Holding:
     def free(self) -> int:
         """How many more items may start now."""
         with self._changed:
-            return max(self._spare() - self._leaving_slots(), 0)
+            return max(self._spare(self._clock()) - self._leaving_slots(), 0)
 
     @property
     def is_starving(self) -> bool:
@@ -134,7 +143,7 @@ class Holding:
     def take(self, most: int) -> int:
         """Use free slots, up to so many; return how many."""
         with self._changed:
-            taken = max(min(most, self._spare() - self._leaving_slots()), 0)
+            taken = max(min(most, self._spare(self._clock()) - self._leaving_slots()), 0)
             self._used += taken
             return taken
 
@@ -221,7 +230,7 @@ class Holding:
                 return step
             if self._is_closed and not self._leases:
                 return End()
-            need = self._needed()
+            need = self._needed(now)
             if need > 0 and now >= self._next_try:
                 return Acquire(need)
             times = [now + _FAR, *(min(one.next_renewal, one.renewed + LEASE_SECONDS) for one in self._leases)]
@@ -246,15 +255,16 @@ class Holding:
         self._is_stirred = True
         self._changed.notify()
 
-    def _spare(self) -> int:
-        return sum([lease.slots for lease in self._leases]) - self._used
+    def _spare(self, now: float) -> int:
+        # A request that hangs may keep a lease from being renewed, and from being noticed as lost.
+        return sum([one.slots for one in self._leases if now - one.renewed < LEASE_SECONDS - _MARGIN]) - self._used
 
     def _leaving_slots(self) -> int:
         return self._leaving.slots if self._leaving is not None else 0
 
-    def _needed(self) -> int:
+    def _needed(self, now: float) -> int:
         """Return how many slots more it takes for what runs, if some were lost, and for what waits."""
-        return 0 if self._is_closed else max(self._wanted - self._spare(), 0)
+        return 0 if self._is_closed else max(self._wanted - self._spare(now), 0)
 
     def _take_out(self, lease: Lease) -> None:
         if lease in self._leases:
@@ -280,7 +290,7 @@ class Holding:
 
     def _given_back(self, now: float) -> Release | None:
         """Take out a lease that is to be given back now."""
-        spare = self._spare()
+        spare = self._spare(now)
         if self._leaving is not None and self._leaving.slots <= spare:
             lease = self._leaving
             self._take_out(lease)

@@ -27,6 +27,7 @@ from nbfutures.runtime.limits.holding import (
     Wait,
 )
 from nbfutures.runtime.limits.no_limit import NoLimit
+from nbfutures.runtime.limits.note import JobNote, waiting_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,8 +42,8 @@ _POLLS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 """Seconds between two looks at a limit that is full."""
 _FRESH_SECONDS = 0.5
 """How long what Prefect said of a limit is believed, while this job takes the slots that were free."""
-_PIECES = 8
-"""Slots are taken in so many pieces about: each can be given back alone."""
+_FEW = 12
+"""Up to so many slots are taken one by one, since each can then be given back alone; more at a third at a time."""
 _AGAIN_SECONDS = 1.0
 """Between two requests, where Prefect does not answer."""
 _CLOSE_SECONDS = 10.0
@@ -75,10 +76,9 @@ class Keeper(NoLimit):
         self._seen: tuple[float, list[LimitRecord]] | None = None
         """What Prefect said of the limits, and when."""
         self._polls = 0
-        self._told = ""
+        self._note = JobNote(run.state)
         self._api: Any = None
         self._client: Any = None
-        self._telling = threading.Lock()
         # Not in the context of the flow run, whose client may be closed before the last slot is given back.
         self._thread = threading.Thread(
             target=Context().run, args=(self._main,), name=f"nbfutures limit {run.name}", daemon=True
@@ -108,7 +108,7 @@ class Keeper(NoLimit):
         """Say how many more items could start now if there were slots for them. Never blocks."""
         self.holding.want(count)
         if not count:
-            self._tell("")
+            self._note.tell("")
 
     def wait_until_known(self, stop: threading.Event) -> BaseException | None:
         """Block until Prefect has said whether the limits exist, or until `stop` is set."""
@@ -190,19 +190,19 @@ class Keeper(NoLimit):
             return
         free = self._free_slots(limits)
         lease_id = None
+        now = time.monotonic()
         if free > 0:
-            slots = min(free, max(need // _PIECES, 1))
+            slots = min(free, need // 3 if need > _FEW else 1)
             lease_id = self._api.acquire(
                 self._client, self.names, slots, seconds=LEASE_SECONDS, flow_run_id=self._run.flow_run_id
             )
         if lease_id is None:
             self._be_held_back(limits)
             return
-        now = time.monotonic()
         self.holding.add(Lease(lease_id, slots, since=now, renewed=now, next_renewal=now + RENEW_SECONDS))
         self._seen = (now, [replace(one, in_use=one.in_use + slots) for one in limits])
         self._polls = 0
-        self._tell("")
+        self._note.tell("")
         self._wake()
 
     def _be_held_back(self, limits: Sequence[LimitRecord]) -> None:
@@ -210,15 +210,15 @@ class Keeper(NoLimit):
         self._seen = None
         self.holding.defer(time.monotonic() + _POLLS[min(self._polls, len(_POLLS) - 1)])
         self._polls += 1
-        full = next((one for one in limits if one.is_active and one.slots <= one.in_use), None)
-        if self.holding.is_starving and full is not None:
-            self._tell(f"waiting for a slot of {full.name!r} ({full.in_use:,} of {full.slots:,} in use)")
+        if self.holding.is_starving and (told := waiting_for(limits)):
+            self._note.tell(told)
             for one in self._neighbours():
                 one.holding.stir()
 
     def _renew(self, lease: Lease) -> None:
+        now = time.monotonic()
         if self._api.renew(self._client, lease.id, LEASE_SECONDS):
-            self.holding.renewed(lease, time.monotonic())
+            self.holding.renewed(lease, now)
         else:
             # Somebody has reset or deleted the limit.
             self._seen = None
@@ -249,13 +249,6 @@ class Keeper(NoLimit):
         if was_known and not self._run.stopped.is_set() and not self._run.state.is_done:
             self._run.crash(error)
         self._wake()
-
-    def _tell(self, note: str) -> None:
-        state = self._run.state
-        with self._telling:
-            before, self._told = self._told, note
-            if before != note and (note or state.note == before) and not state.is_done:
-                state.set_note(note)
 
     def _names_told(self) -> str:
         return " and ".join(map(repr, self.names))

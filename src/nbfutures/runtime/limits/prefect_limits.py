@@ -72,7 +72,15 @@ def read_all(
     """
     # The first list has all limits and how many slots are in use; the second one which task runs have those of tags.
     found = [_record(one) for one in _pages(client.read_global_concurrency_limits)]
-    by_tag = {one.tag: one.active_slots for one in _pages(client.read_concurrency_limits)}
+    tags = _pages(client.read_concurrency_limits)
+    by_tag = {one.tag: one.active_slots for one in tags}
+    listed = {one.name for one in found if one.is_tag}
+    found += [
+        LimitRecord(name=one.tag, is_tag=True, slots=one.concurrency_limit, in_use=len(one.active_slots))
+        for one in tags
+        # Older servers keep them apart.
+        if one.tag not in listed
+    ]
     who = _task_run_names(client, [run_id for run_ids in by_tag.values() for run_id in run_ids], runs)
     return [
         _with_holders(one, _grouped(who, by_tag.get(one.name, ())) if one.is_tag else list(jobs.get(one.name, ())))

@@ -42,12 +42,6 @@ class RemoteTaskWindow(TaskWindow):
         self._killed: dict[int, str] = {}
         """Items whose process was ended from here, and why: "cancel" or "timeout"."""
         self._deaths: dict[tuple[int, int], int] = {}
-        self._cancelled_at: float | None = None
-
-    def refill(self) -> None:
-        """Submit items up to the window's size."""
-        self._cancelled_at = None
-        super().refill()
 
     def cancel_queued(self) -> None:
         """Take back what no worker has started; what does not end by itself within half a second is ended."""
