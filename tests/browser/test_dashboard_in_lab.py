@@ -36,7 +36,7 @@ def expect_no_secret(secret, notebook, page):
 def test_prefect_is_shown_below_the_cell_logged_in(notebook, secret):
     cell = notebook.run("%dashboard")
     shown = frame_in(cell)
-    expect(shown.get_by_role("link", name="Dashboard").first).to_be_visible(timeout=60_000)
+    expect(shown.get_by_text("Dashboard").first).to_be_visible(timeout=60_000)
     expect(shown.get_by_placeholder("admin:pass")).to_have_count(0)
     expect(cell.get_by_role("link", name="Open Prefect in a tab")).to_be_visible()
     picture(cell, "dashboard")
@@ -115,7 +115,7 @@ def test_on_a_hub_prefect_comes_through_jupyters_server(hub):
     notebook.set_up()
     cell = notebook.run("%dashboard")
     shown = frame_in(cell)
-    expect(shown.get_by_role("link", name="Dashboard").first).to_be_visible(timeout=120_000)
+    expect(shown.get_by_text("Dashboard").first).to_be_visible(timeout=120_000)
     expect(shown.get_by_placeholder("admin:pass")).to_have_count(0)
     picture(cell, "dashboard-hub")
     card = Card(notebook.run(f"job = {JOB}\njob.wait()\njob").locator(".nbf-card"))
