@@ -5,7 +5,7 @@
 >>> job.result()
 [1, 2, 3]
 
-In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`.
+In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`, `%serve`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from nbfutures._version import __version__
 if TYPE_CHECKING:
     from nbfutures.api import (
         Job,
+        Serving,
         Submitter,
         as_completed,
+        attach,
         map,  # noqa: A004 - Prefect's word
         options,
         run,
+        serve,
+        stop_serving,
         submit,
         track,
         wait,
@@ -37,15 +41,19 @@ __all__ = [
     "NbfuturesError",
     "Outcome",
     "OutcomeKind",
+    "Serving",
     "Submitter",
     "__version__",
     "allow_failure",
     "as_completed",
+    "attach",
     "launcher",
     "map",
     "options",
     "quote",
     "run",
+    "serve",
+    "stop_serving",
     "submit",
     "track",
     "unmapped",
@@ -58,14 +66,18 @@ _HOMES = {
     "NbfuturesError": "nbfutures.errors",
     "Outcome": "nbfutures.model.outcome",
     "OutcomeKind": "nbfutures.model.outcome",
+    "Serving": "nbfutures.api",
     "Submitter": "nbfutures.api",
     "allow_failure": "nbfutures.runtime.annotations",
     "as_completed": "nbfutures.api",
+    "attach": "nbfutures.api",
     "launcher": "nbfutures.launcher",
     "map": "nbfutures.api",
     "options": "nbfutures.api",
     "quote": "nbfutures.runtime.annotations",
     "run": "nbfutures.api",
+    "serve": "nbfutures.api",
+    "stop_serving": "nbfutures.api",
     "submit": "nbfutures.api",
     "track": "nbfutures.api",
     "unmapped": "nbfutures.runtime.annotations",

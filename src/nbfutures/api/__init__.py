@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
-from nbfutures.api.submitter import Submitter
+from nbfutures.api.serving import Serving
+from nbfutures.api.submitter import Submitter, attached
 from nbfutures.errors import NbfuturesError
+from nbfutures.runtime.background import serving
 from nbfutures.runtime.runners import default_workers, workers_of
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.waiting import as_completed, wait
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Job",
+    "Serving",
     "Submitter",
     "as_completed",
+    "attach",
     "close",
     "default_workers",
     "find_job",
@@ -29,9 +33,11 @@ __all__ = [
     "map",
     "options",
     "run",
+    "serve",
     "session_defaults",
     "session_jobs",
     "set_session_defaults",
+    "stop_serving",
     "submit",
     "track",
     "wait",
@@ -45,7 +51,7 @@ def options(**changes: Any) -> Submitter:
 
     Args:
         **changes: `name`, `runner`, `workers`, `retries`, `retry_delay`, `timeout`, `batch`, `rate`, `in_flight`,
-            `fail_fast`, `tags`, `wait_for`, `dry_run`; see `nbfutures.model.options.JobOptions`.
+            `fail_fast`, `tags`, `wait_for`, `dry_run`, `background`; see `nbfutures.model.options.JobOptions`.
 
     Raises:
         InvalidOptionError: If an option is not known or has a value that it cannot take.
@@ -127,6 +133,80 @@ def track(futures: Any) -> Job:
         MapArgumentsError: If there is no Prefect future among them.
     """
     return Submitter({}).track(futures)
+
+
+def serve(*tasks: Any, workers: int = 1, limit: int | None = None, keep: bool = False) -> Serving:
+    """Start worker processes that run background tasks; or tell who serves what, without a task. Does not block.
+
+    The tasks may be defined in the notebook. Where one of the same name is served, these take over: the old ones end
+    with what they run. They end with the kernel, however it ends, unless they are kept.
+
+    Args:
+        *tasks: Prefect tasks, or functions, which become ones.
+        workers: How many processes.
+        limit: How many items each runs at once; 10 if not given, as in Prefect.
+        keep: Whether they outlive the kernel; `stop_serving` ends them.
+
+    Returns:
+        What shows what they do; it has `wait(timeout)` and `stop()`.
+
+    Raises:
+        MapArgumentsError: If one is no task: flows have no `.delay()`; put them into a task.
+        InvalidOptionError: If a number is none.
+        PicklingError: If a task cannot be sent to another process.
+
+    Examples:
+        >>> @task
+        ... def fetch(url): ...
+        >>> nbf.serve(fetch, workers=2)
+        fetch: starting
+        >>> job = nbf.options(background=True).map(fetch, urls)
+    """
+    if not tasks:
+        return Serving()
+    return Serving(serving.serve(tasks, get_session(), workers=workers, limit=limit, keep=keep))
+
+
+def stop_serving(*names: str) -> list[str]:
+    """End worker processes, with what they run: that fails, and can be retried. Blocks for some seconds at most.
+
+    Args:
+        *names: Tasks; none for all that this kernel serves, and those that were kept.
+
+    Returns:
+        Names of the tasks that are served no longer.
+
+    Raises:
+        NbfuturesError: If nobody serves a task of such a name.
+
+    Examples:
+        >>> nbf.stop_serving("fetch")
+        ['fetch']
+    """
+    return serving.stop(names)
+
+
+def attach(name: str) -> Job:
+    """Return a background job again, such as after a restart of the kernel: what ended is there, the rest is followed.
+
+    Blocks until Prefect has answered, for a minute at most, and for the start of Prefect if it is not there.
+
+    Args:
+        name: What the job is called, the newest of that name; or the id of a flow run, any that has task runs.
+
+    Returns:
+        The job, with every outcome. It can be cancelled and retried as before.
+
+    Raises:
+        NbfuturesError: If Prefect knows none; it names those that there are.
+        ServerUnreachableError: If Prefect does not answer in time.
+
+    Examples:
+        >>> job = nbf.attach("fetch")
+        >>> job.summary()
+    """
+    known = next((job for job in reversed(session_jobs()) if job.name == name and job.is_background), None)
+    return known if known is not None else attached(name)
 
 
 def warm_up() -> None:

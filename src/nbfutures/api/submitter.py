@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.api.job import Job
-from nbfutures.model.options import JobOptions
+from nbfutures.model.options import JobOptions, check_background
 from nbfutures.runtime.dry_run import DryRun
 from nbfutures.runtime.job_run import JobRun
 from nbfutures.runtime.session import get_session
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.contracts import Work
 
-__all__ = ["Submitter"]
+__all__ = ["Submitter", "attached"]
 
 
 class Submitter:
@@ -34,6 +35,7 @@ class Submitter:
 
     def __init__(self, changes: Mapping[str, Any]) -> None:
         JobOptions().replace(**changes)
+        check_background(changes)
         self._changes = dict(changes)
 
     def options(self, **changes: Any) -> Submitter:
@@ -43,21 +45,27 @@ class Submitter:
     # `self` and the function are positional only: the function's own keyword arguments may have any name.
     def map(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """As `nbfutures.map`, with these options."""
-        return self._start(map_work(fn, args, kwargs), fn)
+        return self._start(map_work(fn, args, kwargs, is_background=self._is_background), fn)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """As `nbfutures.submit`, with these options."""
-        return self._start(submit_work(fn, args, kwargs), fn, single=True)
+        return self._start(submit_work(fn, args, kwargs, is_background=self._is_background), fn, single=True)
 
     def run(self, flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """As `nbfutures.run`, with these options."""
         work = FlowWork(flow, args, kwargs)
-        work.check_options([name for name, value in self._changes.items() if name != "dry_run" or value])
+        work.check_options(
+            [name for name, value in self._changes.items() if name not in {"dry_run", "background"} or value]
+        )
         return self._start(work, flow)
 
     def track(self, futures: Any, /) -> Job:
         """As `nbfutures.track`, with these options."""
         return self._start(TrackedWork(futures), "tracked futures")
+
+    @property
+    def _is_background(self) -> bool:
+        return bool(self._changes.get("background"))
 
     def __repr__(self) -> str:
         told = ", ".join(f"{name}={value!r}" for name, value in self._changes.items())
@@ -66,13 +74,33 @@ class Submitter:
     def _start(self, work: Work, what: Any, *, single: bool = False) -> Job:
         session = get_session()
         options = session.defaults.replace(**self._changes)
+        if options.background:
+            options = options.for_background(secrets.token_hex(6))
         name = options.name or (what if isinstance(what, str) else name_of(what).strip("<>"))
         run: JobRun
         if options.dry_run and isinstance(work, CallWork):
             run = DryRun(work, options, session, name)
         else:
             run = JobRun(work, options, session, name)
-        job = Job(run, single=single)
-        run.owner = job
-        run.start()
-        return job
+        return _started(run, single=single)
+
+
+def attached(name: str) -> Job:
+    """Return a job that another kernel began, see `nbfutures.attach`."""
+    session = get_session()
+    session.wait_until_ready()
+    from nbfutures.runtime.background.attach import find_job
+
+    work = find_job(name)
+    found = work.found
+    options = JobOptions().replace(background=True, **found.options)
+    run = JobRun(work, options, session, found.name)
+    run.began(found.began)
+    return _started(run, single=False)
+
+
+def _started(run: JobRun, *, single: bool) -> Job:
+    job = Job(run, single=single)
+    run.owner = job
+    run.start()
+    return job

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nbfutures.magics.scan import Word
 
-__all__ = ["JOB_OPTIONS", "RUNNER_OPTIONS", "Arguments", "Option", "option_table", "parse_arguments"]
+__all__ = ["JOB_OPTIONS", "RUNNER_OPTIONS", "SERVE_OPTIONS", "Arguments", "Option", "option_table", "parse_arguments"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,7 @@ JOB_OPTIONS = (
     Option(field="tags", long="--tag", metavar="TEXT", is_text=True, is_repeatable=True, help="a tag; can be repeated"),
     Option(field="fail_fast", help="the first failure cancels what has not started"),
     Option(field="dry_run", help="run three items only; say how long all would take, and which runner fits"),
+    Option(field="background", help="task workers run the items, see %serve; the job outlives the kernel"),
     Option(field="block", short="-b", help="wait in this cell until the job has ended"),
     Option(field="quiet", short="-q", help="do not show the job; a ; at the end does the same"),
 )
@@ -79,6 +80,14 @@ JOB_OPTIONS = (
 
 RUNNER_OPTIONS = (_WORKERS, _ADDRESS)
 """What `%runner` takes."""
+
+SERVE_OPTIONS = (
+    Option(field="workers", short="-w", metavar="N", help="how many worker processes"),
+    Option(field="limit", metavar="N", help="how many items each runs at once; 10 if not given"),
+    Option(field="keep", help="let them go on when the kernel ends"),
+    Option(field="stop", help="end those of the tasks, or all"),
+)
+"""What `%serve` takes."""
 
 
 @dataclass(frozen=True, slots=True)

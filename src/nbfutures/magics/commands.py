@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, needs_local_scope, no_var_expand
 
 from nbfutures import api
-from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS, option_table, parse_arguments
+from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS, SERVE_OPTIONS, option_table, parse_arguments
 from nbfutures.magics.cells import flow_function, item_function, read_cell
-from nbfutures.magics.expressions import read_call, read_loop
+from nbfutures.magics.expressions import read_call, read_loop, read_names
 from nbfutures.magics.requests import errors_in_one_line, read_request
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class FuturesMagics(Magics):
         """
         __tracebackhide__ = True
         request = read_request(self._shell, "%%map", line, body=cell)
+        request.refuse_background()
         loop = read_loop(request.expression, request.source)
         function = item_function(
             read_cell(self._shell, request.head, cell), request.name, self._shell.user_ns, loop.target
@@ -164,6 +165,7 @@ class FuturesMagics(Magics):
             {options}
         """
         request = read_request(self._shell, "%%submit", line, body=cell)
+        request.refuse_background()
         request.refuse_expression()
         function = item_function(read_cell(self._shell, request.head, cell), request.name, self._shell.user_ns)
         return request.start(lambda run: run.submit(function))
@@ -214,6 +216,32 @@ class FuturesMagics(Magics):
         with errors_in_one_line():
             job = api.find_job(name) if name else api.jobs_view()
         return job if not line.rstrip().endswith(";") else None
+
+    @_magic("line", "serve")
+    def serve(self, line: str) -> Any:
+        """Start worker processes that run background tasks, or tell what they do.
+
+        Usage: %serve [task ...] [--workers N] [--limit N] [--keep], or %serve --stop [task ...]
+
+        The tasks may be defined in the notebook; serve them again when their code has changed. The processes end with
+        the kernel, unless they are kept.
+
+        Examples:
+            %serve fetch parse --workers 2
+            %map --background fetch(urls)
+            %serve
+            %serve --stop fetch
+        """
+        given = parse_arguments(line, SERVE_OPTIONS, self._shell.user_ns)
+        options = dict(given.options)
+        names = given.expression.replace(",", " ").split()
+        with errors_in_one_line():
+            if options.pop("stop", False):
+                stopped = api.stop_serving(*names)
+                print(f"No longer served: {', '.join(stopped) or 'nothing was'}")  # noqa: T201 - what it is for
+                return None
+            served = api.serve(*read_names(names, self._shell.user_ns, "%serve"), **options)
+        return served if not given.has_semicolon else None
 
     @_magic("line", "runner")
     def runner(self, line: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nbfutures.runtime.background.attached_work import AttachedCalls, AttachedRuns
 from nbfutures.runtime.flow_run import run_calls
 from nbfutures.runtime.watched_work import FlowWork, TrackedWork
 from nbfutures.runtime.watching import run_flow, watch_futures
@@ -25,7 +26,11 @@ def execute(run: Run, work: Work, indices: Sequence[int]) -> None:
         work: What it runs.
         indices: The items; those of a flow become known while it runs.
     """
-    if isinstance(work, CallWork):
+    if isinstance(work, AttachedRuns) or (isinstance(work, AttachedCalls) and not run.rounds):
+        from nbfutures.runtime.background.attach import follow
+
+        follow(run, work)
+    elif isinstance(work, CallWork):
         run_calls(run, work, indices)
     elif isinstance(work, FlowWork):
         run_flow(run, work.target, work.args, work.kwargs, work.items)

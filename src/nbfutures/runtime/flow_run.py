@@ -12,11 +12,11 @@ from prefect import flow, tags
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import UpstreamTaskError
-from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from nbfutures.errors import JobCrashedError
 from nbfutures.runtime import flow_start
 from nbfutures.runtime.dispatcher import Dispatcher
+from nbfutures.runtime.final_state import final_state
 from nbfutures.runtime.inline_lane import InlineLaneWindow, InlineTaskWindow
 from nbfutures.runtime.lane_window import LaneWindow
 from nbfutures.runtime.lane_work import LaneWork
@@ -89,6 +89,10 @@ def run_launch(job: str) -> State[Any]:
 
     def make_window(dispatcher: Dispatcher, feed: Feed) -> Window:
         options = run.options
+        if options.background:
+            from nbfutures.runtime.background.window import BackgroundWindow
+
+            return BackgroundWindow(dispatcher, work, launch.indices)
         is_remote = options.runner not in KERNEL_RUNNERS
         if work.is_task and is_remote:
             from nbfutures.runtime.remote.task_window import RemoteTaskWindow
@@ -136,7 +140,7 @@ def run_launch(job: str) -> State[Any]:
         launch.error = error
         raise
     launch.is_over = True
-    return _final_state(run)
+    return final_state(run)
 
 
 def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
@@ -234,25 +238,3 @@ def _resolve_length(run: Run, work: CallWork) -> range:
     run.state.grow(len(indices))
     run.state.set_open_ended(is_open=False)
     return indices
-
-
-def _final_state(run: Run) -> State[Any]:
-    counts = run.state.counts
-    parts = [
-        f"{number:,} {word}"
-        for word, number in (
-            ("completed", counts.completed),
-            ("failed", counts.failed),
-            ("cancelled", counts.cancelled),
-            ("skipped", counts.skipped),
-        )
-        if number
-    ]
-    message = ", ".join(parts)
-    if run.state.crashed is not None:
-        return Crashed(message=f"{run.state.crashed}")
-    if counts.failed:
-        return Failed(message=message)
-    if counts.cancelled or counts.skipped:
-        return Cancelled(message=message)
-    return Completed(message=message, data=counts.completed)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.shared_loop import SharedLoop
 
-__all__ = ["Observed", "outcome_of", "problem_of"]
+__all__ = ["Observed", "outcome_of", "outcome_of_state", "problem_of"]
 
 
 @dataclass(slots=True)
@@ -52,7 +52,33 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
         round_: The item's round.
         observed: What was seen of it where it ran.
     """
-    kind, value, error = _ending(future)
+    return _outcome(_ending(future), _id_of(future), index, now=now, round_=round_, observed=observed)
+
+
+def outcome_of_state(state: State[Any], index: int, *, now: float, round_: int, observed: Observed) -> Outcome:
+    """Turn the final state of a task run into the outcome of an item; otherwise as `outcome_of`.
+
+    Args:
+        state: A state that has its value or its error in it.
+        index: The item.
+        now: The time, in seconds since the epoch.
+        round_: The item's round.
+        observed: What is known of when and where it ran.
+    """
+    run_id = state.state_details.task_run_id
+    return _outcome(_ending_of_state(state), run_id, index, now=now, round_=round_, observed=observed)
+
+
+def _outcome(
+    ending: tuple[OutcomeKind, Any, BaseException | None],
+    task_run_id: Any,
+    index: int,
+    *,
+    now: float,
+    round_: int,
+    observed: Observed,
+) -> Outcome:
+    kind, value, error = ending
     if kind is OutcomeKind.FAILED and observed.error is not None and not isinstance(error, ItemTimeoutError):
         # What the function raised, also where Prefect stumbled over it, such as an error that has no text.
         error = observed.error.with_traceback(observed.traceback)
@@ -69,7 +95,7 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
         worker=observed.worker,
         attempts=observed.attempts if ran else 0,
         output=observed.output,
-        task_run_id=_id_of(future),
+        task_run_id=task_run_id,
         round=round_,
         traceback=error.__traceback__ if error is not None else None,
     )
