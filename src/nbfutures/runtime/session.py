@@ -126,7 +126,9 @@ class Session:
         self._drained = True
         # The items of background jobs are with workers elsewhere, and go on.
         running = [
-            run for run in self.jobs if run.thread is not None and run.thread.is_alive() and not run.options.background
+            run
+            for run in self.jobs
+            if run.thread is not None and run.thread.is_alive() and (run.state.is_done or not run.options.background)
         ]
         if not hasattr(builtins, "__IPYTHON__"):
             # A script ends when its work does, as with `concurrent.futures`.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.states import Cancelled, Cancelling, Running
 
-from nbfutures.errors import ItemCancelledError
+from nbfutures.errors import ItemCancelledError, WorkerDiedError
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.api_loop import ApiLoop, api_loop
 from nbfutures.runtime.background.attendance import Attendance
@@ -128,6 +128,8 @@ class BackgroundRuns:
                 # Two machines may disagree about the time.
                 entry.seen.ended = max(ended, entry.seen.started)
             made = outcome_of_state(state, entry.index, now=ended, round_=entry.round, observed=entry.seen)
+            if state.is_crashed():
+                made = made.replace(error=WorkerDiedError(f"{state.message} Run it again with job.retry()."))
             outcomes.append(made.replace(task_run_id=entry.run_id))
         if outcomes:
             self._run.settle(outcomes)

@@ -1,4 +1,4 @@
-"""How task runs stand that run elsewhere: told by Prefect's events, and by reading many at once where these are lost."""
+"""How task runs stand that run elsewhere: by Prefect's events, and by reading many at once where these are lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from prefect.client.schemas.objects import State
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.results import ResultRecord, ResultRecordMetadata  # type: ignore[attr-defined]
+from prefect.states import Failed
 
+from nbfutures.errors import ResultUnreadableError
 from nbfutures.runtime.background.api_loop import ApiLoop, api_loop
 
 if TYPE_CHECKING:
@@ -180,11 +182,16 @@ async def _with_result(state: State[Any]) -> State[Any]:
     try:
         value = await read(raise_on_failure=False)
     except Exception as error:
-        # Whoever takes the state in finds why.
-        told: State[Any] = state.model_copy(update={"data": error, "type": type(state.type).FAILED})
-        return told
-    made: State[Any] = state.model_copy(update={"data": ResultRecord(metadata=state.data, result=value)})
-    return made
+        told = ResultUnreadableError(
+            f"It ran, but its value cannot be read from Prefect's result storage ({type(error).__name__}: {error}). "
+            f"Return something that can be pickled; workers on other machines need a storage that is shared "
+            f"(@task(result_storage=...))."
+        )
+        told.__cause__ = error
+        return Failed(data=told, message=str(told), timestamp=state.timestamp, state_details=state.state_details)
+    # A copy of a state would be given another time.
+    state.data = ResultRecord(metadata=state.data, result=value)
+    return state
 
 
 def _batches(ids: list[UUID]) -> list[list[UUID]]:

@@ -238,15 +238,16 @@ def _prepared(packed: PackedTask) -> Task[Any, Any]:
     task = packed.unpack()
     if task.cache_policy in (None, NO_CACHE, NotSet, DEFAULT):
         # By default Prefect takes the value of one item for another with the same arguments, within a flow run.
-        made = task.with_options(persist_result=True, cache_policy=CachePolicy.from_cache_key_fn(_no_key))
+        made = task.with_options(persist_result=True, cache_policy=CachePolicy.from_cache_key_fn(_own_key))
     else:
         made = task.with_options(persist_result=True)
     made.task_key = packed.key
     return made
 
 
-def _no_key(context: Any, parameters: dict[str, Any]) -> None:  # noqa: ARG001 - Prefect's names
-    return None
+def _own_key(context: Any, parameters: dict[str, Any]) -> str:  # noqa: ARG001 - Prefect's names
+    # Without a key, Prefect does not keep the value.
+    return str(context.task_run.id)
 
 
 def _end_with_kernel(worker: _Worker, kernel: int) -> None:
