@@ -15,7 +15,7 @@ from nbfutures.model.outcome import CapturedOutput, Outcome, OutcomeKind
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from prefect.client.schemas.objects import State
+    from prefect.client.schemas.objects import State, TaskRun
     from prefect.futures import PrefectFuture
 
     from nbfutures.runtime.shared_loop import SharedLoop
@@ -40,6 +40,24 @@ class Observed:
     """What the function raised in the last attempt."""
     traceback: TracebackType | None = None
     """Where it raised that, from its own frame on."""
+
+    def note(self, state: State[Any], task_run: TaskRun | None) -> None:
+        """Take in how a task run stands that runs elsewhere.
+
+        Args:
+            state: Its state.
+            task_run: All that Prefect knows of it, where that was asked for.
+        """
+        when = state.timestamp.timestamp()
+        if task_run is not None and task_run.start_time is not None:
+            self.started = self.started or task_run.start_time.timestamp()
+            self.attempts = max(self.attempts, task_run.run_count)
+        elif state.is_running():
+            self.started = when
+            self.attempts += 1
+        if state.is_final():
+            # Two machines may disagree about the time.
+            self.ended = max(when, self.started or when)
 
 
 def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: int, observed: Observed) -> Outcome:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
+from nbfutures.model.item import Item
 from nbfutures.runtime.mapping import bind, find_futures
 from nbfutures.runtime.work import function_of, is_prefect_task, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from nbfutures.model.item import Item
 
 __all__ = ["FlowWork", "TrackedWork", "WatchedWork"]
 
@@ -91,8 +90,8 @@ class FlowWork(WatchedWork):
         if "background" in given:
             name = name_of(self.target)
             raise InvalidOptionError(
-                f"A flow has no .delay(), so that it cannot be a background task; nbf.run({name}) runs it in the background "
-                f"of this kernel as it is. For workers, put it into a task and serve that: "
+                f"A flow has no .delay(), so that it cannot be a background task; nbf.run({name}) runs it in the "
+                f"background of this kernel as it is. For workers, put it into a task and serve that: "
                 f"@task def run_{name.replace('-', '_')}(...): return {name.replace('-', '_')}(...)."
             )
         taken = {"name", "tags", "wait_for", *(("workers", "runner") if self._is_function else ())}
@@ -124,6 +123,12 @@ class TrackedWork(WatchedWork):
                 "track() takes Prefect futures: what task.submit(), task.map() or task.delay() return, in a list. "
                 "For other work use map() or submit()."
             )
+        self.items = [Item(index, {"future": future}) for index, future in enumerate(self.futures)]
+
+    @property
+    def known_length(self) -> int:
+        """Number of futures."""
+        return len(self.items)
 
 
 _NO_RETRY = (

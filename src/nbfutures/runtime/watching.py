@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from prefect import Flow, flow
+from prefect.futures import PrefectDistributedFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from nbfutures.errors import ItemCancelledError
@@ -69,6 +70,11 @@ class WatchedFutures:
         self._feed.watch(future, lambda: self._on_done(index))
         self._count_running()
 
+    def follow(self, index: int, future: PrefectFuture[Any], seen: Observed) -> None:
+        """Take in the future of an item that is known already."""
+        self._futures[index] = (future, seen)
+        self._feed.watch(future, lambda: self._on_done(index))
+
     def running(self) -> int:
         """Return how many are being worked on."""
         return sum(seen.started is not None and seen.ended is None for _, seen in list(self._futures.values()))
@@ -99,9 +105,17 @@ def watch_futures(run: Run, futures: Sequence[PrefectFuture[Any]], items: list[I
     with Feed(run.name) as feed:
         watched = WatchedFutures(run, feed, items)
         run.on_cancel(watched.cancel_queued)
-        for future in futures:
-            watched.add(future, Observed(queued=run.queued), {"future": future})
-        run.state.set_open_ended(is_open=False)
+        for index, future in enumerate(futures):
+            seen = Observed(queued=run.queued)
+            watched.follow(index, _followed(future, seen), seen)
+
+
+def _followed(future: PrefectFuture[Any], seen: Observed) -> PrefectFuture[Any]:
+    if not isinstance(future, PrefectDistributedFuture):
+        return future
+    from nbfutures.runtime.background.delayed import DelayedFuture
+
+    return DelayedFuture(future, seen)
 
 
 def run_flow(

@@ -122,12 +122,8 @@ class BackgroundRuns:
             if self._entries.get(entry.index) is not entry:
                 continue
             del self._entries[entry.index]
-            ended = state.timestamp.timestamp()
-            entry.seen.ended = ended
-            if entry.seen.started is not None:
-                # Two machines may disagree about the time.
-                entry.seen.ended = max(ended, entry.seen.started)
-            made = outcome_of_state(state, entry.index, now=ended, round_=entry.round, observed=entry.seen)
+            now = self._run.state.clock.now()
+            made = outcome_of_state(state, entry.index, now=now, round_=entry.round, observed=entry.seen)
             if state.is_crashed():
                 made = made.replace(error=WorkerDiedError(f"{state.message} Run it again with job.retry()."))
             outcomes.append(made.replace(task_run_id=entry.run_id))
@@ -137,15 +133,7 @@ class BackgroundRuns:
 
     def _on_state(self, entry: Entry, state: State[Any], task_run: TaskRun | None) -> None:
         """Take in what the watcher tells; on its thread."""
-        seen = entry.seen
-        if task_run is not None and task_run.start_time is not None and seen.started is None:
-            seen.started = task_run.start_time.timestamp()
-            seen.attempts = task_run.run_count
-        if state.is_running():
-            seen.attempts = max(seen.attempts + 1, 1) if task_run is None else max(seen.attempts, 1)
-            if seen.started is None or task_run is None:
-                seen.started = state.timestamp.timestamp()
-            return
+        entry.seen.note(state, task_run)
         if state.is_final():
             self._ended.append((entry, state))
             self._wake()
