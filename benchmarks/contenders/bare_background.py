@@ -30,7 +30,7 @@ def measure(workload: str, items: int) -> dict[str, Any]:
 
     task = TASKS[workload]
     command = [sys.executable, "-m", "benchmarks.contenders.background_tasks", workload]
-    workers = [subprocess.Popen(command, start_new_session=True) for _ in range(WORKERS)]  # noqa: S603 - our own
+    workers = [subprocess.Popen(command, start_new_session=True) for _ in range(WORKERS)]
     try:
         _wait_for_workers(task.task_key)
         asyncio.run(_gather(task, _WARM_ITEMS))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.file_gate import FileGate
 
 import nbfutures as nbf
 from nbfutures.api import session_jobs
-from tests.file_gate import FileGate
 
 SOURCE = """
 import os
@@ -55,7 +55,7 @@ def triple(x):
 def define(source, **names):
     """Run a cell: what it defines is in no module."""
     namespace = {"__name__": "__main__", **names}
-    exec(compile(source, "<cell>", "exec"), namespace)  # noqa: S102 - a cell of the test's own
+    exec(compile(source, "<cell>", "exec"), namespace)
     return namespace
 
 

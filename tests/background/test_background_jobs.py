@@ -7,12 +7,12 @@ import os
 
 import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from tests.support import eventually
 
 import nbfutures as nbf
 from nbfutures.errors import InvalidOptionError, ItemCancelledError, MapArgumentsError, NbfuturesError, PicklingError
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.api_loop import api_loop
-from tests.support import eventually
 
 pytestmark = pytest.mark.usefixtures("served")
 

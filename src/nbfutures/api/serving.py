@@ -33,6 +33,10 @@ class Serving:
             return found
         return [one for one in found if one.id == self._service.record.id]
 
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that live."""
+        return [pid for one in self.statuses() for pid in one.pids]
+
     def wait(self, timeout: float = 60.0) -> bool:
         """Block until all worker processes take items, or cannot be started.
 

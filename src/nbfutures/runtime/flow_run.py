@@ -89,10 +89,6 @@ def run_launch(job: str) -> State[Any]:
 
     def make_window(dispatcher: Dispatcher, feed: Feed) -> Window:
         options = run.options
-        if options.background:
-            from nbfutures.runtime.background.window import BackgroundWindow
-
-            return BackgroundWindow(dispatcher, work, launch.indices)
         is_remote = options.runner not in KERNEL_RUNNERS
         if work.is_task and is_remote:
             from nbfutures.runtime.remote.task_window import RemoteTaskWindow
@@ -134,8 +130,13 @@ def run_launch(job: str) -> State[Any]:
         in_flight = options.in_flight or ((options.workers or _COROUTINES) if work.is_async else None)
         return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
+    def make_background_window(dispatcher: Dispatcher, _: Feed) -> Window:
+        from nbfutures.runtime.background.window import BackgroundWindow
+
+        return BackgroundWindow(dispatcher, work, launch.indices)
+
     try:
-        dispatcher.drive(make_window)
+        dispatcher.drive(make_background_window if run.options.background else make_window)
     except BaseException as error:
         launch.error = error
         raise

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, with one client of Prefect's API for all that is asked about background tasks."""
+"""An event loop in a thread of its own, with one client of Prefect's API for all that concerns background tasks."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ApiLoop:
                 raise
             future.cancel()
             raise ServerUnreachableError(
-                f"Prefect's server did not answer within {timeout:.0f} s. Try again; its log is named in job.url's page."
+                f"Prefect's server did not answer within {timeout:.0f} s. It may be busy: try again."
             ) from None
 
     async def client(self) -> PrefectClient:
@@ -118,7 +118,7 @@ def api_loop() -> ApiLoop:
 
 def close() -> None:
     """End the loop, as the kernel lets go of Prefect."""
-    global _current  # noqa: PLW0603 - one for each kernel
+    global _current
     with _lock:
         ending, _current = _current, None
     if ending is not None:

@@ -33,7 +33,7 @@ from nbfutures.runtime.outcomes import Observed
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun, TaskRun
+    from prefect.client.schemas.objects import FlowRun, State, TaskRun
 
     from nbfutures.runtime.contracts import Run
 
@@ -109,7 +109,9 @@ async def _take_all(runs: BackgroundRuns, found: Found) -> None:
         runs.watcher.take(task_run)
         task_state = task_run.state
         if found.was_elsewhere and task_state is not None and task_state.is_scheduled():
-            offered = Scheduled(state_details=task_state.state_details.model_copy(update={"deferred": True}))
+            offered: State[Any] = Scheduled(
+                state_details=task_state.state_details.model_copy(update={"deferred": True})
+            )
             await client.set_task_run_state(task_run.id, offered)
 
 

@@ -79,6 +79,6 @@ class AttachedRuns(WatchedWork):
     def check_retry(self) -> None:
         """Refuse: the calls are not known."""
         raise NbfuturesError(
-            "The calls of this job are not known in this kernel (its arguments were futures or could not be pickled, or "
-            "a module is missing here), so that they cannot be made again. Define the task and start a new job."
+            "The calls of this job are not known in this kernel (its arguments were futures or could not be pickled, "
+            "or a module is missing here), so that they cannot be made again. Define the task and start a new job."
         )

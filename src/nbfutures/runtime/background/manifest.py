@@ -86,7 +86,7 @@ async def read_manifest(flow_run_id: UUID) -> Manifest | None:
 
 async def _store() -> ResultStore:
     # Where Prefect keeps the arguments of background tasks.
-    storage = await get_or_create_default_task_scheduling_storage()
+    storage: Any = await get_or_create_default_task_scheduling_storage()
     return ResultStore(result_storage=storage, serializer=PickleSerializer())
 
 

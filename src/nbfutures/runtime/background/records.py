@@ -7,20 +7,39 @@ In `serving/` of the state directory, for each service (one `%serve`):
 - `ID-N.lock`: held by worker process N for as long as it lives.
 - `ID-N.json`: what that process does, see `WorkerRecord`.
 - `ID.log`: what its processes print.
+
+And `cancelled-ID`, for a flow run of which nothing more is to begin: that takes effect at once, where Prefect's server
+would have to be asked before each item.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from nbfutures.runtime import server_state
 from nbfutures.runtime.process_lock import is_held
 
-__all__ = ["ServiceRecord", "WorkerRecord", "read_services", "serving_directory", "worker_lock", "worker_record"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "ServiceRecord",
+    "WorkerRecord",
+    "is_cancelled",
+    "mark_cancelled",
+    "read_services",
+    "serving_directory",
+    "worker_lock",
+    "worker_record",
+]
+
+_FORGOTTEN_SECONDS = 7 * 24 * 3600.0
+"""After which Prefect is asked only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +135,24 @@ def read_services() -> list[ServiceRecord]:
         if read is not None and "keys" in read:
             found.append(ServiceRecord(**read))
     return sorted(found, key=lambda one: one.started)
+
+
+def mark_cancelled(flow_run_id: object, *, is_cancelled: bool) -> None:
+    """Note that the workers of this machine are to begin nothing more of a flow run, or that they may again."""
+    file = serving_directory() / f"cancelled-{flow_run_id}"
+    if not is_cancelled:
+        file.unlink(missing_ok=True)
+        return
+    for old in serving_directory().glob("cancelled-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > _FORGOTTEN_SECONDS:
+                old.unlink()
+    file.touch(mode=0o600)
+
+
+def is_cancelled(flow_run_id: object) -> bool:
+    """Tell whether nothing more of a flow run is to begin, as far as it was cancelled on this machine."""
+    return (serving_directory() / f"cancelled-{flow_run_id}").exists()
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:

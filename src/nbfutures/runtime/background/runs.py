@@ -15,6 +15,7 @@ from nbfutures.errors import ItemCancelledError, WorkerDiedError
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.api_loop import ApiLoop, api_loop
 from nbfutures.runtime.background.attendance import Attendance
+from nbfutures.runtime.background.records import mark_cancelled
 from nbfutures.runtime.background.watcher import run_watcher
 from nbfutures.runtime.outcomes import Observed, outcome_of_state
 
@@ -155,14 +156,16 @@ class BackgroundRuns:
 
         What runs ends by itself; where no worker is left that could, it is settled, too.
         """
+        if not self._is_cancel_told:
+            self._is_cancel_told = True
+            for flow_run_id in self._flow_run_ids:
+                mark_cancelled(flow_run_id, is_cancelled=True)
+            self.loop.start(self._set(Cancelling()))
         stopped = [entry for entry in self.waiting() if self.drop(entry.index) is not None]
         if stopped:
             self._run.settle_unrun(
                 [entry.index for entry in stopped], OutcomeKind.CANCELLED, ItemCancelledError(_CANCELLED)
             )
-        if not self._is_cancel_told:
-            self._is_cancel_told = True
-            self.loop.start(self._set(Cancelling()))
         if stopped:
             self.loop.start(self._mark([entry.run_id for entry in stopped[:_MARKED_MOST]]))
         if self._entries and self.attendance.is_deserted(time.monotonic()):
@@ -175,6 +178,8 @@ class BackgroundRuns:
         """Have workers begin items again, after a cancel. Blocks for a call of the API, at most 10 s."""
         if self._is_cancel_told:
             self._is_cancel_told = False
+            for flow_run_id in self._flow_run_ids:
+                mark_cancelled(flow_run_id, is_cancelled=False)
             self.loop.run(self._set(Running()), 10.0)
 
     async def _set(self, state: State[Any]) -> None:
@@ -188,5 +193,5 @@ class BackgroundRuns:
         for run_id in run_ids:
             try:
                 await client.set_task_run_state(run_id, Cancelled(message=_CANCELLED), force=True)
-            except Exception:  # noqa: S112, PERF203 - it may not exist yet
+            except Exception:  # noqa: S112 - it may not exist yet
                 continue

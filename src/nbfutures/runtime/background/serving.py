@@ -50,6 +50,8 @@ class ServiceStatus:
     """Processes that it began with."""
     ready: int
     """Processes that take items."""
+    pids: tuple[int, ...]
+    """Ids of those processes."""
     running: tuple[str, ...]
     """Names of the task runs that they work on."""
     done: int
@@ -207,17 +209,17 @@ def statuses() -> list[ServiceStatus]:
         service = own.get(record.id)
         living = record.living()
         is_starting = service is not None and not service.started.is_set()
-        if not living and not is_starting and (service is None or service.is_stopped or not service.error):
-            if service is None or service.is_stopped or not _has_died(service):
-                record.remove()
-                continue
+        has_failed = service is not None and not service.is_stopped and (service.error or _has_died(service))
+        if not living and not is_starting and not has_failed:
+            record.remove()
+            continue
         made.append(_status(record, living, service, is_starting=is_starting))
     return made
 
 
 def is_starting(task_key: str) -> bool:
     """Tell whether processes of this kernel that will serve a task are about to."""
-    for service in list(_services):
+    for service in _services:
         if service.is_stopped or service.error or task_key not in service.record.keys:
             continue
         if not service.started.is_set():
@@ -290,6 +292,7 @@ def _status(record: ServiceRecord, living: list[int], service: Service | None, *
         workers=len(living),
         wanted=record.workers,
         ready=sum(note.is_ready for note in told),
+        pids=tuple(note.pid for note in told),
         running=tuple(name for note in told for name in note.running.values()),
         done=sum(note.done for note in notes if note is not None),
         keep=record.keep,

@@ -9,6 +9,7 @@ Prefect what it had in hand when it ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -34,7 +35,7 @@ from prefect.utilities.annotations import NotSet
 from prefect.utilities.engine import emit_task_run_state_change_event
 
 from nbfutures.runtime.background.packed_tasks import read_tasks
-from nbfutures.runtime.background.records import WorkerRecord, read_services, worker_record
+from nbfutures.runtime.background.records import WorkerRecord, is_cancelled, read_services, worker_record
 from nbfutures.runtime.server import lease_server
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ __all__ = ["main"]
 
 _AGAIN_SECONDS = 1.0
 """Until Prefect is asked again, where the connection to it broke."""
-_KNOWN_SECONDS = 0.5
-"""For which it is believed that a job goes on: how late a cancel takes effect, at most."""
+_KNOWN_SECONDS = 1.0
+"""For which it is believed that a job goes on: how late a cancel takes effect that comes from Prefect's interface."""
 _FAREWELL_SECONDS = 4.0
 """For telling Prefect what is left undone."""
 _NOTE_SECONDS = 0.2
@@ -121,6 +122,10 @@ class _Worker:
             except Exception:
                 _logger.exception("Prefect's server is asked again")
                 await asyncio.sleep(_AGAIN_SECONDS)
+            finally:
+                # Else the server goes on giving.
+                with contextlib.suppress(Exception):
+                    await given.websocket.close()
 
     def _begin(self, client: PrefectClient, task_run: TaskRun, slots: asyncio.Semaphore) -> None:
         self._record.running[str(task_run.id)] = task_run.name
@@ -156,10 +161,10 @@ class _Worker:
         assert scheduled is not None
         data: dict[str, Any] = {}
         if (parameters_id := scheduled.state_details.task_parameters_id) is not None:
-            storage = await get_or_create_default_task_scheduling_storage()
+            storage: Any = await get_or_create_default_task_scheduling_storage()
             store = await ResultStore(result_storage=storage).aupdate_for_task(task)
             data = await read_parameters(store, parameters_id)
-        pending = Pending()
+        pending: State[Any] = Pending()
         pending.state_details.deferred = True
         pending.state_details.task_run_id = task_run.id
         pending.state_details.flow_run_id = task_run.flow_run_id
@@ -184,6 +189,8 @@ class _Worker:
     async def _is_cancelled(self, client: PrefectClient, flow_run_id: UUID | None) -> bool:
         if flow_run_id is None:
             return False
+        if is_cancelled(flow_run_id):
+            return True
         if time.monotonic() - self._going_on.get(flow_run_id, -_KNOWN_SECONDS) < _KNOWN_SECONDS:
             return False
         state = (await client.read_flow_run(flow_run_id)).state
