@@ -6,7 +6,7 @@
 [1, 2, 3]
 
 In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`, `%limit`,
-`%dashboard`.
+`%serve`, `%dashboard`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from nbfutures._version import __version__
 if TYPE_CHECKING:
     from nbfutures.api import (
         Job,
+        Serving,
         Submitter,
         as_completed,
+        attach,
         dashboard,
         delete_limit,
         limit,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         options,
         run,
         serve,
+        stop_serving,
         submit,
         track,
         wait,
@@ -43,10 +46,12 @@ __all__ = [
     "NbfuturesError",
     "Outcome",
     "OutcomeKind",
+    "Serving",
     "Submitter",
     "__version__",
     "allow_failure",
     "as_completed",
+    "attach",
     "dashboard",
     "delete_limit",
     "launcher",
@@ -57,6 +62,7 @@ __all__ = [
     "quote",
     "run",
     "serve",
+    "stop_serving",
     "submit",
     "track",
     "unmapped",
@@ -69,9 +75,11 @@ _HOMES = {
     "NbfuturesError": "nbfutures.errors",
     "Outcome": "nbfutures.model.outcome",
     "OutcomeKind": "nbfutures.model.outcome",
+    "Serving": "nbfutures.api",
     "Submitter": "nbfutures.api",
     "allow_failure": "nbfutures.runtime.annotations",
     "as_completed": "nbfutures.api",
+    "attach": "nbfutures.api",
     "dashboard": "nbfutures.api",
     "delete_limit": "nbfutures.api",
     "launcher": "nbfutures.launcher",
@@ -82,6 +90,7 @@ _HOMES = {
     "quote": "nbfutures.runtime.annotations",
     "run": "nbfutures.api",
     "serve": "nbfutures.api",
+    "stop_serving": "nbfutures.api",
     "submit": "nbfutures.api",
     "track": "nbfutures.api",
     "unmapped": "nbfutures.runtime.annotations",

@@ -14,6 +14,7 @@ __all__ = [
     "MapArgumentsError",
     "NbfuturesError",
     "PicklingError",
+    "ResultUnreadableError",
     "ServeError",
     "ServerStartError",
     "ServerUnreachableError",
@@ -91,6 +92,10 @@ class PicklingError(NbfuturesError, TypeError):
 
     problem = ""
     """What cannot be sent and why, without the advice; empty where the message does not name it."""
+
+
+class ResultUnreadableError(NbfuturesError):
+    """A background task ran, but what it returned is not in Prefect's result storage."""
 
 
 class WorkerDiedError(NbfuturesError, RuntimeError):

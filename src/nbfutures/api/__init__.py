@@ -8,9 +8,10 @@ from nbfutures.api.dashboard import dashboard
 from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
 from nbfutures.api.limits import delete_limit, limit, limits, limits_view
-from nbfutures.api.submitter import Submitter
+from nbfutures.api.serving import Serving, serve, stop_serving
+from nbfutures.api.submitter import Submitter, attached
 from nbfutures.errors import NbfuturesError
-from nbfutures.runtime.deployments.serving import ServedFlow, serve_flow, served_flows, stop_serving
+from nbfutures.runtime.deployments.serving import ServedFlow
 from nbfutures.runtime.runners import default_workers, workers_of
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.waiting import as_completed, wait
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Job",
     "ServedFlow",
+    "Serving",
     "Submitter",
     "as_completed",
+    "attach",
     "close",
     "dashboard",
     "default_workers",
@@ -39,7 +42,6 @@ __all__ = [
     "options",
     "run",
     "serve",
-    "served_flows",
     "session_defaults",
     "session_jobs",
     "set_session_defaults",
@@ -57,7 +59,8 @@ def options(**changes: Any) -> Submitter:
 
     Args:
         **changes: `name`, `runner`, `workers`, `retries`, `retry_delay`, `timeout`, `batch`, `rate`, `in_flight`,
-            `limit`, `fail_fast`, `tags`, `wait_for`, `dry_run`, `deployment`; see `nbfutures.model.options.JobOptions`.
+            `limit`, `fail_fast`, `tags`, `wait_for`, `dry_run`, `deployment`, `background`; see
+            `nbfutures.model.options.JobOptions`.
 
     `limit="db"`, or a list of names, has each item that runs take a slot of that limit, whichever the runner; see
     `nbfutures.limit`. The job holds as many slots as it runs items at once. A slot is kept from item to item while
@@ -156,33 +159,27 @@ def track(futures: Any) -> Job:
     return Submitter({}).track(futures)
 
 
-def serve(flow: Any, /, *, name: str, workers: int | None = None, keep: bool = False) -> ServedFlow:
-    """Serve a flow, also one that is defined in the notebook, as a Prefect deployment. Does not block.
+def attach(name: str) -> Job:
+    """Return a background job again, such as after a restart of the kernel: what ended is there, the rest is followed.
 
-    A process of its own runs what is asked of the deployment, each flow run in a further process. It has the flow as
-    it is now: after a change, serve it again under the same name, which replaces it. What the flow returns is
-    persisted, unless it says `persist_result=False`. The process ends with the kernel unless it is kept.
+    Blocks until Prefect has answered, for a minute at most, and for the start of Prefect if it is not there.
 
     Args:
-        flow: A Prefect flow.
-        name: Name of the deployment, which is called "flow/name" then.
-        workers: How many flow runs run at once; the number of CPUs if not given.
-        keep: Whether to go on when the kernel ends.
+        name: What the job is called, the newest of that name; or the id of a flow run, any that has task runs.
 
     Returns:
-        What serves it: `.name`, `.pid`, `.is_alive`, `.running()`, `.log`, `.stop()`.
+        The job, with every outcome. It can be cancelled and retried as before.
 
     Raises:
-        MapArgumentsError: If it is no flow.
-        InvalidOptionError: If `name` or `workers` cannot be taken.
-        PicklingError: If something that the flow uses cannot be sent.
-        ServeError: On Windows.
+        NbfuturesError: If Prefect knows none; it names those that there are.
+        ServerUnreachableError: If Prefect does not answer in time.
 
     Examples:
-        >>> served = nbf.serve(my_flow, name="nightly")
-        >>> job = nbf.options(deployment="my-flow/nightly").map(x=[1, 2, 3])
+        >>> job = nbf.attach("fetch")
+        >>> job.summary()
     """
-    return serve_flow(flow, name, workers=workers, keep=keep)
+    known = next((job for job in reversed(session_jobs()) if job.name == name and job.is_background), None)
+    return known if known is not None else attached(name)
 
 
 def warm_up() -> None:

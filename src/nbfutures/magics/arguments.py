@@ -82,6 +82,7 @@ JOB_OPTIONS = (
     Option(field="tags", long="--tag", metavar="TEXT", is_text=True, is_repeatable=True, help="a tag; can be repeated"),
     Option(field="fail_fast", help="the first failure cancels what has not started"),
     Option(field="dry_run", help="run three items only; say how long all would take, and which runner fits"),
+    Option(field="background", help="task workers run the items, see %serve; the job outlives the kernel"),
     Option(field="block", short="-b", help="wait in this cell until the job has ended"),
     Option(field="quiet", short="-q", help="do not show the job; a ; at the end does the same"),
 )
@@ -98,10 +99,11 @@ LIMIT_OPTIONS = (
 """What `%limit` takes."""
 
 SERVE_OPTIONS = (
-    Option(field="name", short="-n", metavar="TEXT", is_text=True, help="name of the deployment"),
-    Option(field="workers", short="-w", metavar="N", help="how many flow runs run at once"),
+    Option(field="name", short="-n", metavar="TEXT", is_text=True, help="name of the deployment, for a flow"),
+    Option(field="workers", short="-w", metavar="N", help="how many worker processes; flow runs at once, for a flow"),
+    Option(field="limit", metavar="N", help="how many items each worker runs at once; 10 if not given"),
     Option(field="keep", help="go on when the kernel ends"),
-    Option(field="stop", help="stop serving: all, or the deployment that is named"),
+    Option(field="stop", help="stop serving: what is named, or all"),
 )
 """What `%serve` takes."""
 

@@ -12,7 +12,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, nee
 from nbfutures import api
 from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS, SERVE_OPTIONS, option_table, parse_arguments
 from nbfutures.magics.cells import flow_function, item_function, read_cell
-from nbfutures.magics.expressions import evaluate_name, read_call, read_loop
+from nbfutures.magics.expressions import read_call, read_loop, read_names
 from nbfutures.magics.limit_line import read_limit_line
 from nbfutures.magics.requests import errors_in_one_line, read_request
 
@@ -121,6 +121,7 @@ class FuturesMagics(Magics):
         """
         __tracebackhide__ = True
         request = read_request(self._shell, "%%map", line, body=cell)
+        request.refuse_background()
         loop = read_loop(request.expression, request.source)
         function = item_function(
             read_cell(self._shell, request.head, cell), request.name, self._shell.user_ns, loop.target
@@ -165,6 +166,7 @@ class FuturesMagics(Magics):
             {options}
         """
         request = read_request(self._shell, "%%submit", line, body=cell)
+        request.refuse_background()
         request.refuse_expression()
         function = item_function(read_cell(self._shell, request.head, cell), request.name, self._shell.user_ns)
         return request.start(lambda run: run.submit(function))
@@ -232,6 +234,37 @@ class FuturesMagics(Magics):
         with errors_in_one_line():
             return api.dashboard(api.find_job(name) if name else None)
 
+    @_magic("line", "serve")
+    def serve(self, line: str) -> Any:
+        """Start processes that run background tasks, or a flow as a deployment; or tell what they do.
+
+        Usage: %serve task [task ...] [--workers N] [--limit N] [--keep]
+               %serve flow --name NAME [--workers N] [--keep]
+               %serve
+               %serve --stop [task or flow/name ...]
+
+        What is served may be defined in the notebook; serve it again when its code has changed. The processes end with
+        the kernel, unless they are kept.
+
+        Examples:
+            %serve fetch parse --workers 2
+            %map --background fetch(urls)
+            %serve my_flow --name nightly
+            nbf.options(deployment="my-flow/nightly").map(x=[1, 2, 3])
+            %serve
+            %serve --stop fetch my-flow/nightly
+        """
+        given = parse_arguments(line, SERVE_OPTIONS, self._shell.user_ns)
+        options = dict(given.options)
+        names = given.expression.replace(",", " ").split()
+        with errors_in_one_line():
+            if options.pop("stop", False):
+                stopped = api.stop_serving(*[name.strip("'\"") for name in names])
+                print(f"No longer served: {', '.join(stopped) or 'nothing was'}")  # noqa: T201 - what it is for
+                return None
+            served = api.serve(*read_names(names, self._shell.user_ns, "%serve"), **options)
+        return served if not given.has_semicolon else None
+
     @_magic("line", "runner")
     def runner(self, line: str) -> None:
         """Show or set where the jobs of this session run, if they do not say otherwise.
@@ -286,37 +319,6 @@ class FuturesMagics(Magics):
                 return None
             shown = api.limit(asked.name, asked.slots, **asked.options) if asked.name else api.limits_view()
         return None if asked.is_quiet else shown
-
-    @_magic("line", "serve")
-    def serve(self, line: str) -> Any:
-        """Serve a flow of the notebook as a Prefect deployment, from a process of its own; list them, or stop.
-
-        Usage: %serve flow --name NAME [--workers N] [--keep]
-               %serve
-               %serve --stop [flow/name]
-
-        The process has the flow as it is now: after a change, serve it again. It ends with the kernel unless --keep.
-
-        Examples:
-            %serve my_flow --name nightly
-            nbf.options(deployment="my-flow/nightly").map(x=[1, 2, 3])
-            %serve
-            %serve --stop my-flow/nightly
-        """
-        given = parse_arguments(line, SERVE_OPTIONS, self._shell.user_ns)
-        options = dict(given.options)
-        told: list[str] | None = None
-        with errors_in_one_line():
-            if options.pop("stop", False):
-                told = [f"stopped {name}" for name in api.stop_serving(given.expression.strip("'\"") or None)]
-            elif not given.expression:
-                told = [str(one) for one in api.served_flows()]
-            if told is not None:
-                print("\n".join(told) or "Nothing is served. Write: %serve my_flow --name nightly")  # noqa: T201 - what it is for
-                return None
-            flow = evaluate_name(given.expression, self._shell.user_ns)
-            made = api.serve(flow, **{"name": None, **options})
-        return None if given.has_semicolon else made
 
 
 def _name_in(line: str) -> str:

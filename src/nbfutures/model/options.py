@@ -6,20 +6,39 @@ import contextlib
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
 from nbfutures.errors import InvalidOptionError
 
-__all__ = ["CLUSTERS", "RUNNERS", "JobOptions"]
+__all__ = ["BACKGROUND_TAG", "CLUSTERS", "JOB_TAG", "RUNNERS", "JobOptions", "check_background"]
 
 RUNNERS = ("threads", "processes", "dask", "ray", "inline")
 """Names of the runners, the default first."""
 
 CLUSTERS = ("dask", "ray")
 """Runners that go past this machine."""
+
+BACKGROUND_TAG = "background"
+"""Tag of the flow runs of background jobs, by which they are found again."""
+
+JOB_TAG = "job-"
+"""Begins the tag that the flow runs of one background job have in common."""
+
+_NOT_IN_BACKGROUND = {
+    "runner": "Workers run the items: %serve starts some, and says how many.",
+    "address": "Workers run the items: %serve starts some.",
+    "workers": "Say how many where the task is served: nbf.serve(fetch, workers=2), %serve fetch --workers 2.",
+    "batch": "Each item has a task run of its own.",
+    "retries": "Set it on the task, @task(retries=2), and serve it again.",
+    "retry_delay": "Set it on the task, @task(retry_delay_seconds=5), and serve it again.",
+    "timeout": "Set it on the task, @task(timeout_seconds=30), and serve it again.",
+    "limit": "Take the slot in the task: with concurrency('db', strict=True), of prefect.concurrency.sync.",
+    "deployment": "A deployment's flow runs are in the background by themselves.",
+    "dry_run": "Leave background out for the dry run: that calls the function in this kernel.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +78,8 @@ class JobOptions:
     """Whether to run three of the items only, and say how long all would take and which runner fits."""
     deployment: str | None = None
     """A Prefect deployment, "flow/name" or its id: each item is a flow run of it, wherever that runs."""
+    background: bool = False
+    """Whether Prefect's task workers run the items, in processes of their own that may outlive the kernel."""
 
     def __post_init__(self) -> None:
         if self.runner not in RUNNERS:
@@ -105,6 +126,28 @@ class JobOptions:
             # The address of one cluster is not that of another.
             changes.setdefault("address", None)
         return dataclasses.replace(self, **changes)
+
+    def for_background(self, token: str) -> Self:
+        """Return a copy for a background job: without what the session's defaults say of other jobs.
+
+        Args:
+            token: What the flow runs of the job have in common, and those of others have not.
+        """
+        defaults = {one.name: one.default for one in dataclasses.fields(self) if one.name in _NOT_IN_BACKGROUND}
+        return self.replace(**defaults, tags=(*self.tags, BACKGROUND_TAG, f"{JOB_TAG}{token}"))
+
+
+def check_background(given: Mapping[str, Any]) -> None:
+    """Check options that are given together with `background`.
+
+    Raises:
+        InvalidOptionError: If one of them has no meaning then.
+    """
+    if not given.get("background"):
+        return
+    for name, advice in _NOT_IN_BACKGROUND.items():
+        if given.get(name) not in (None, False):
+            raise InvalidOptionError(f"{name} cannot be given for background tasks. {advice}")
 
 
 def _suggestion(word: str, known: Any) -> str:

@@ -143,10 +143,11 @@ def run_launch(job: str) -> State[Any]:
         in_flight = options.in_flight or ((options.workers or _COROUTINES) if work.is_async else None)
         return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
+    chosen = launch.make_window or _background_window(launch) or make_window
     prints = lasting_print() if logs_prints(work.target) else nullcontext()
     with watched(run, launch.flow_run_id) as seen, prints:
         try:
-            dispatcher.drive(launch.make_window or make_window)
+            dispatcher.drive(chosen)
         except Exception as error:
             launch.error = error
             return crashed_state(error)
@@ -155,6 +156,14 @@ def run_launch(job: str) -> State[Any]:
             raise
     launch.is_over = True
     return final_state(run, is_cancelled=seen.is_cancelled)
+
+
+def _background_window(launch: _Launch) -> Callable[[Dispatcher, Feed], Window] | None:
+    if not launch.run.options.background:
+        return None
+    from nbfutures.runtime.background.window import BackgroundWindow
+
+    return lambda dispatcher, _: BackgroundWindow(dispatcher, launch.work, launch.indices)
 
 
 def run_calls(

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from uuid import UUID
 
-    from prefect.client.schemas.objects import State
+    from prefect.client.schemas.objects import State, TaskRun
     from prefect.futures import PrefectFuture
 
     from nbfutures.runtime.shared_loop import SharedLoop
 
-__all__ = ["LEFT", "Ending", "Observed", "outcome_of", "outcome_of_call", "problem_of"]
+__all__ = ["LEFT", "Ending", "Observed", "outcome_of", "outcome_of_call", "outcome_of_state", "problem_of"]
 
 LEFT = "Cancelled before it ran, while Prefect held its task run back. Run it with job.retry()."
 
@@ -70,6 +70,24 @@ class Observed:
             self.is_left = False
         return self.is_left
 
+    def note(self, state: State[Any], task_run: TaskRun | None) -> None:
+        """Take in how a task run stands that runs elsewhere.
+
+        Args:
+            state: Its state.
+            task_run: All that Prefect knows of it, where that was asked for.
+        """
+        when = state.timestamp.timestamp()
+        if task_run is not None and task_run.start_time is not None:
+            self.started = self.started or task_run.start_time.timestamp()
+            self.attempts = max(self.attempts, task_run.run_count)
+        elif state.is_running():
+            self.started = when
+            self.attempts += 1
+        if state.is_final():
+            # Two machines may disagree about the time.
+            self.ended = max(when, self.started or when)
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -90,7 +108,7 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
         round_: The item's round.
         observed: What was seen of it where it ran.
     """
-    return _made(_ending(future), _id_of(future), index, now=now, round_=round_, observed=observed)
+    return _outcome(_ending(future), _id_of(future), index, now=now, round_=round_, observed=observed)
 
 
 def outcome_of_call(ending: Ending, index: int, *, now: float, round_: int, observed: Observed) -> Outcome:
@@ -104,10 +122,24 @@ def outcome_of_call(ending: Ending, index: int, *, now: float, round_: int, obse
         observed: What was seen of it.
     """
     found = _ending_of_state(ending.state) if ending.state is not None else _ending_of_call(ending.value, ending.error)
-    return _made(found, observed.task_run_id, index, now=now, round_=round_, observed=observed)
+    return _outcome(found, observed.task_run_id, index, now=now, round_=round_, observed=observed)
 
 
-def _made(
+def outcome_of_state(state: State[Any], index: int, *, now: float, round_: int, observed: Observed) -> Outcome:
+    """Turn the final state of a task run into the outcome of an item; otherwise as `outcome_of`.
+
+    Args:
+        state: A state that has its value or its error in it.
+        index: The item.
+        now: The time, in seconds since the epoch.
+        round_: The item's round.
+        observed: What is known of when and where it ran.
+    """
+    run_id = state.state_details.task_run_id
+    return _outcome(_ending_of_state(state), run_id, index, now=now, round_=round_, observed=observed)
+
+
+def _outcome(
     ending: tuple[OutcomeKind, Any, BaseException | None],
     task_run_id: Any,
     index: int,

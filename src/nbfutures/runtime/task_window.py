@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.work import CallWork
 
-__all__ = ["TaskWindow", "observe"]
+__all__ = ["PreparedTask", "TaskWindow", "observe"]
 
 
 class TaskWindow:
@@ -61,7 +61,7 @@ class TaskWindow:
         self._limit = dispatcher.limit
         self._submitting = threading.Lock()
         """Held to submit one item, so that a cancel sees it either before or in flight."""
-        self._prepared = _Prepared(work.target, dispatcher.run.options)
+        self._prepared = PreparedTask(work.target, dispatcher.run.options)
         self._cancelled_at: float | None = None
 
     @property
@@ -143,7 +143,7 @@ class TaskWindow:
         """Submit an item; return whether it is in flight."""
         seen = Observed(queued=self._run.queued)
         if self._prepared.target is not self._work.target:
-            self._prepared = _Prepared(self._work.target, self._run.options)
+            self._prepared = PreparedTask(self._work.target, self._run.options)
         made = self._observed(self._prepared.task, index, seen)
         parameters = self._prepared.parameters(self._arguments(index))
         with self._submitting:
@@ -185,17 +185,18 @@ class TaskWindow:
         return outcome
 
 
-class _Prepared:
+class PreparedTask:
     """What is the same for all task runs of a task: looking through its signature takes longer than submitting it.
 
     Args:
-        target: The user's task.
+        task: The user's task.
         options: The job's.
+        target: What the task was made of, if not given as a task.
     """
 
-    def __init__(self, target: Task[Any, Any], options: JobOptions) -> None:
-        self.target = target
-        self.task = with_job_options(target, options)
+    def __init__(self, task: Task[Any, Any], options: JobOptions, target: Any = None) -> None:
+        self.target = target if target is not None else task
+        self.task = with_job_options(task, options)
         """The task with the job's options."""
         self._defaults = get_parameter_defaults(self.task.fn)
         self._names = inspect.signature(self.task.fn).parameters.keys()

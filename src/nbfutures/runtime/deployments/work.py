@@ -20,6 +20,7 @@ NOTHING: Any = object()
 _ROWS = "parameters"
 _TAKEN = ("deployment", "name", "tags", "wait_for", "rate", "in_flight", "fail_fast")
 _INSTEAD = {
+    "limit": "in the flow, with concurrency('db', strict=True)",
     "retries": "@flow(retries=2)",
     "retry_delay": "@flow(retry_delay_seconds=5)",
     "timeout": "@flow(timeout_seconds=60)",
