@@ -9,6 +9,7 @@ __all__ = ["plan"]
 
 _CALLS = Column("API calls/s", lambda one: [one.figures["requests"] / one.figures["watched_seconds"]], "items/s")
 _READS = Column("of these bulk reads", lambda one: [one.figures["reads"] / one.figures["watched_seconds"]], "items/s")
+_MADE = Column("until all are made", lambda one: [one.figures["made_seconds"]], "s")
 _LATE = Column("told after the last end", lambda one: [one.figures["late_seconds"]], "s")
 
 _MOST_CALLS = 10.0
@@ -23,15 +24,11 @@ def plan(*, size: str, repeats: int | None = None) -> list[Section]:
         repeats: Rounds, if not as many as usual.
     """
     runs = {"full": 200, "quick": 200, "smoke": 5}[size]
-    contenders = [Contender(NBFUTURES, "deployment_runs", "nbfutures", runs, needs_process=True, limit=_LIMIT)]
-    if size != "smoke":
-        bare = Contender("gather(arun_deployment)", "deployment_runs", "bare", runs, needs_process=True, limit=_LIMIT)
-        contenders.append(bare)
     return [
         Section(
             f"{runs} deployment runs, watched to their end",
-            tuple(contenders),
-            (_CALLS, _READS, _LATE),
+            (Contender(NBFUTURES, "deployment_runs", "watch", runs, needs_process=True, limit=_LIMIT),),
+            (_CALLS, _READS, _MADE, _LATE),
             (Target(NBFUTURES, _CALLS.title, _MOST_CALLS, is_least=False),),
             rounds_for(size, repeats, full=1),
         )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 import time
 import uuid
 from collections import Counter
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
+_MAKE_SECONDS = 120.0
 _WATCH_SECONDS = 10.0
 """For how long nothing but watching happens."""
 
@@ -29,12 +28,13 @@ def measure(workload: str, items: int) -> dict[str, Any]:
     """Make flow runs, have them run for 10 s, and count what is asked meanwhile; needs a process of its own.
 
     Args:
-        workload: "nbfutures", or "bare": `arun_deployment` for each, gathered.
+        workload: Not used: there is one.
         items: How many flow runs.
 
     Returns:
-        `requests` while all were running, of these `reads` of many at once, in `watched_seconds`; `late_seconds` from
-        the end of the last flow run until that was known; and `kinds`, the number of each kind of request.
+        `made_seconds` until all were there; `requests` while all were running, of these `reads` of many at once, in
+        `watched_seconds`; `late_seconds` from the end of the last one until that was known; and `kinds`, the number of
+        each kind of request.
     """
     with lease_server() as lease:
         lease.wait_until_ready()
@@ -46,7 +46,7 @@ def measure(workload: str, items: int) -> dict[str, Any]:
             from prefect.client.orchestration import SyncPrefectClient
 
             with SyncPrefectClient(address.api_url, auth_string=address.auth) as client:
-                return _measure(workload, items, _Worker(client), proxy)
+                return _measure(items, _Worker(client), proxy)
 
 
 class _Worker:
@@ -73,11 +73,14 @@ class _Worker:
             self._client.set_flow_run_state(one, getattr(states, name)(), force=True)
 
 
-def _measure(workload: str, items: int, worker: _Worker, proxy: CountingProxy) -> dict[str, Any]:
-    start = {"nbfutures": _start_nbfutures, "bare": _start_bare}[workload]
-    wait = start(worker.name, items)
+def _measure(items: int, worker: _Worker, proxy: CountingProxy) -> dict[str, Any]:
+    wait = _start(worker.name, items)
+    began = time.monotonic()
     while len(ids := worker.run_ids()) < items:
+        if time.monotonic() - began > _MAKE_SECONDS:
+            raise TimeoutError(f"only {len(ids)} flow runs of {items} were made within {_MAKE_SECONDS:.0f} s")
         time.sleep(0.5)
+    made_seconds = time.monotonic() - began
     worker.set_all(ids, "Running")
     before, began = Counter(proxy.counts()), time.monotonic()
     time.sleep(_WATCH_SECONDS)
@@ -86,6 +89,7 @@ def _measure(workload: str, items: int, worker: _Worker, proxy: CountingProxy) -
     ended = time.monotonic()
     wait()
     return {
+        "made_seconds": made_seconds,
         "requests": sum(number for kind, number in kinds.items() if kind.startswith("HTTP ")),
         "reads": sum(number for kind, number in kinds.items() if kind.endswith("/flow_runs/filter")),
         "watched_seconds": seconds,
@@ -94,19 +98,7 @@ def _measure(workload: str, items: int, worker: _Worker, proxy: CountingProxy) -
     }
 
 
-def _start_nbfutures(name: str, items: int) -> Callable[[], Any]:
+def _start(name: str, items: int) -> Callable[[], Any]:
     import nbfutures as nbf
 
     return nbf.options(deployment=name).map(x=range(items)).wait
-
-
-def _start_bare(name: str, items: int) -> Callable[[], Any]:
-    from prefect.deployments import arun_deployment
-
-    async def run_all() -> None:
-        made = (arun_deployment(name, parameters={"x": x}, as_subflow=False) for x in range(items))
-        await asyncio.gather(*made)
-
-    thread = threading.Thread(target=lambda: asyncio.run(run_all()), daemon=True)
-    thread.start()
-    return thread.join

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
-from collections import Counter
 
 import pytest
 from prefect import flow
@@ -319,18 +317,17 @@ def test_what_a_job_of_a_deployment_cannot_do_is_explained(deployment):
         job.retry(len)
 
 
-def test_open_flow_runs_are_watched_by_bulk_reads(deployment, client, requests_to_prefect):
-    job = deployment.map(x=range(40))
-    runs = deployment.wait_for(40)
+def test_open_flow_runs_are_watched_by_bulk_reads(deployment, requests_to_prefect):
+    job = deployment.map(x=range(20))
+    runs = deployment.wait_for(20)
     del requests_to_prefect[:]
     began = time.monotonic()
-    threading.Event().wait(3)
-    counted = Counter(" ".join(one.split('"')[0].split()[:4]) for one in requests_to_prefect)
-    seconds = time.monotonic() - began
-    # What the kernel asks while 40 flow runs are open; the bound holds for 200, which are one request, too.
-    assert sum(counted.values()) / seconds < 10, counted
-    assert 0 < sum(number for kind, number in counted.items() if "flow_runs/filter" in kind) < 3 * seconds, counted
+    eventually(lambda: sum("/flow_runs/filter" in one for one in requests_to_prefect) >= 3, interval=0.1)
+    counted, seconds = list(requests_to_prefect), time.monotonic() - began
+    # One request tells of up to 200: the benchmark `deployments` counts with as many.
+    assert not [one for one in counted if any(str(run.id) in one for run in runs)]
+    assert len(counted) / max(seconds, 1.0) < 10
     for run in runs:
         deployment.set(run, Completed())
     assert job.wait(60)
-    assert job.counts.completed == 40
+    assert job.counts.completed == 20

@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
 from tests.support import eventually
 
 import nbfutures as nbf
@@ -20,9 +20,8 @@ from nbfutures.runtime.deployments import serving
 FILE = Path(__file__).with_name("deployed_flow.py")
 
 
-@pytest.fixture(scope="module")
-def behaving(server):
-    """One flow that is served for all tests here: starting a process for it takes seconds."""
+def test_a_flow_of_the_notebook_is_served_run_and_cancelled_in_the_middle(server):
+    offset = 100
 
     @flow(name="behaving")
     def behave(x: int, sleep: float = 0):
@@ -33,48 +32,33 @@ def behaving(server):
         time.sleep(sleep)
         return offset + x
 
-    offset = 100
-    made = nbf.serve(behave, name="nightly", workers=3)
-    yield made
-    made.stop()
-    assert not made.is_alive
-
-
-@pytest.fixture(scope="module")
-def job(behaving):
-    """Two flow runs that have ended and one that is in the middle of it; a new process for each takes seconds, too."""
-    # At once: the job waits until the flow is served.
-    made = nbf.options(deployment="behaving/nightly").map([{"x": 1}, {"x": -1}, {"x": 2, "sleep": 600}])
-    eventually(lambda: made.counts.settled == 2 and made.counts.running == 1, 150)
-    return made
-
-
-def test_a_flow_of_the_notebook_runs_with_its_variables_and_its_result_is_there(job):
-    assert job.values() == [101, None, None]
-    assert job.outcomes()[0].seconds > 0
-
-
-def test_the_error_of_a_flow_is_there(job):
-    # What it raised is persisted as well.
-    with pytest.raises(ValueError, match="-1 is negative"):
-        job[1].result(10)
-
-
-def test_what_is_served_tells_what_it_runs(job, behaving):
-    assert behaving.is_ready
-    assert len(behaving.running()) == 1
-    assert "served by process" in str(behaving)
-    assert behaving.running()[0] in str(behaving)
-    assert behaving in serving.served_flows()
-
-
-def test_a_flow_run_is_cancelled_in_the_middle_of_it(job, behaving):
-    job.cancel()
-    assert job.wait(60)
-    assert job.frame()["outcome"].tolist() == ["completed", "failed", "cancelled"]
-    # By the process that ran it, which has ended it.
-    assert "may be gone" not in str(job.outcomes()[2].error)
-    eventually(lambda: behaving.running() == [])
+    served = nbf.serve(behave, name="nightly", workers=3)
+    try:
+        # At once: the cell is not held up, and the job waits until the flow is served.
+        assert served.is_starting
+        job = nbf.options(deployment="behaving/nightly").map([{"x": 1}, {"x": -1}, {"x": 2, "sleep": 600}])
+        eventually(lambda: "starting to serve" in repr(job), interval=0.02)
+        eventually(lambda: job.counts.settled == 2 and job.counts.running == 1, 150)
+        # What it returned is persisted, and so is what it raised.
+        assert job.values() == [101, None, None]
+        assert job.outcomes()[0].seconds > 0
+        with pytest.raises(ValueError, match="-1 is negative"):
+            job[1].result(10)
+        assert served.is_ready
+        assert served in serving.served_flows()
+        (running,) = served.running()
+        assert running == "behaving/nightly 2"
+        assert running in str(served)
+        job.cancel()
+        assert job.wait(60)
+        assert job.frame()["outcome"].tolist() == ["completed", "failed", "cancelled"]
+        # By the process that ran it, which has ended it.
+        assert "may be gone" not in str(job.outcomes()[2].error)
+        assert served.running() == []
+    finally:
+        served.stop()
+    assert not served.is_alive
+    assert "not served" in repr(served)
 
 
 def test_a_deployment_of_a_module_file_runs(server, tmp_path):
@@ -87,12 +71,10 @@ def test_a_deployment_of_a_module_file_runs(server, tmp_path):
             start_new_session=True,
         )
     try:
-        found = nbf.options(deployment="from-a-file/module")
-        job = found.map(x=[1, -1])
-        # It may not be there yet: Prefect alone does not tell.
-        deadline = time.monotonic() + 90
-        while job.wait(90) and "no deployment" in repr(job) and time.monotonic() < deadline:
-            job.retry()
+        with get_client(sync_client=True) as client:
+            eventually(lambda: any(one.name == "module" for one in client.read_deployments()), 90)
+        job = nbf.options(deployment="from-a-file/module").map(x=[1, -1])
+        assert job.wait(120)
         assert job.values() == [2, None]
         assert "-1 is negative" in str(job.outcomes()[1].error)
     finally:
