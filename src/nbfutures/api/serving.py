@@ -66,7 +66,7 @@ def serve(
                 "A flow is served as a deployment, which has a name: nbf.serve(my_flow, name='nightly'). To run it as "
                 "a background task, call it in a task, and serve that: flows have no .delay()."
             )
-        return serve_flow(what[0], name, workers=workers, keep=keep)
+        return serve_flow(what[0], name, get_session(), workers=workers, keep=keep)
     if name is not None:
         raise InvalidOptionError("name is for a flow, which becomes a deployment. Tasks have names of their own.")
     return Serving(

@@ -116,6 +116,11 @@ class Run(Protocol):
         ...
 
     @property
+    def session(self) -> Connected:
+        """The kernel's session."""
+        ...
+
+    @property
     def cpu_clock(self) -> Callable[[], float]:
         """What tells the CPU seconds of the calling thread."""
         ...
