@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "FlowCallError",
     "InvalidOptionError",
     "ItemCancelledError",
     "ItemSkippedError",
@@ -27,6 +28,10 @@ class InvalidOptionError(NbfuturesError, ValueError):
 
 class MapArgumentsError(NbfuturesError, TypeError):
     """The arguments do not fit the function, or there is nothing to map over."""
+
+
+class FlowCallError(NbfuturesError, AttributeError):
+    """A flow was used in a way that Prefect has for tasks only."""
 
 
 class ItemCancelledError(NbfuturesError):

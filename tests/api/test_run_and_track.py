@@ -278,5 +278,11 @@ def test_a_parent_fans_batches_out_each_a_subflow_on_a_process_pool(monkeypatch)
     pairs = job.result(150)
     assert [value for value, _ in pairs] == [1, 4, 9, 16]
     assert os.getpid() not in {pid for _, pid in pairs}
-    assert job.frame()["input"].astype(str).str.contains("batch-").all()
-    assert len(job) == 2
+    table = job.frame()
+    assert sorted(table["input"].astype(str))[:2] == ["task='batch-0', batch=[1, 2]", "task='batch-1', batch=[3, 4]"]
+    inner = table[table["input"].astype(str).str.contains("cpu_bound")]
+    assert sorted(value for value, _ in inner["value"]) == [1, 4, 9, 16]
+    # What runs in the processes of the flow's own pools is seen there.
+    assert (inner["started"] < inner["ended"]).all()
+    assert set(inner["worker"]) == {f"process {pid}" for _, pid in pairs}
+    assert len(table) == 6

@@ -4,13 +4,10 @@ import asyncio
 import inspect
 import traceback
 import typing
-from pathlib import Path
 
+import prefect
 import pytest
-
-GUIDE = [
-    part.strip() for part in (Path(__file__).parent / "guide.txt").read_text(encoding="utf-8").split("# ----\n")[1:]
-]
+from flow_cells import FLOW_CELLS
 
 
 @pytest.fixture
@@ -131,12 +128,34 @@ def test_a_syntax_error_is_shown_in_the_cell(nb, fake, body, line, message):
     assert fake.jobs == []
 
 
-def test_the_guide_was_read():
-    assert len(GUIDE) == 17
-
-
-@pytest.mark.parametrize("example", GUIDE, ids=range(len(GUIDE)))
-def test_every_example_of_prefects_guide_makes_a_flow(nb, fake, example):
-    nb(f"%%flow\n{example}")
+@pytest.mark.parametrize("cell", FLOW_CELLS.values(), ids=FLOW_CELLS)
+def test_a_cell_that_uses_prefect_as_its_guides_do_makes_a_flow(nb, fake, cell):
+    nb(f"%%flow\n{cell.code}")
     assert fake.job.verb == "run"
-    assert not inspect.iscoroutinefunction(fake.job.fn)
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        ("from prefect import flow\n@flow\ndef last(): return 3", 3),
+        ("import prefect\n'Text.'\nstart = 1\n@prefect.flow(name='x')\ndef last(more=2): return start + more", 3),
+        ("from prefect import flow\n@flow\nasync def last(): return 3", 3),
+        ("from prefect import flow\n@flow\nasync def last(): return 3\nlast()", 3),
+        ("from prefect import flow\n@flow\ndef last(): return 3\nprint()", None),
+        ("from prefect import flow\nprint()\n@flow\ndef last(): return 3", None),
+        ("from prefect import task\n@task\ndef last(): return 3", None),
+        ("def last(): return 3", None),
+    ],
+)
+def test_a_cell_that_only_defines_flows_calls_the_last_one(nb, fake, body, value, monkeypatch):
+    for kind in ("flow", "task"):
+        monkeypatch.setattr(prefect, kind, lambda fn=None, **_: fn if fn is not None else lambda made: made)
+    nb(f"%%flow\n{body}")
+    assert result(fake.job) == value
+
+
+def test_a_flow_that_needs_arguments_is_not_guessed(nb, fake):
+    told = nb.run("%%flow\nfrom prefect import flow\n@flow\ndef report(rows, top=3, *, title): pass").usage_error
+    assert told == (
+        "The cell defines the flow report and does not call it. Call it in a last line: report(rows=..., title=...)."
+    )

@@ -5,13 +5,11 @@ import os
 import subprocess
 import sys
 import traceback
-from pathlib import Path
 
 import pytest
+from flow_cells import FLOW_CELLS
 
 from nbfutures import api
-
-GUIDE = (Path(__file__).parent / "guide.txt").read_text(encoding="utf-8").split("# ----\n")[1:]
 
 
 @pytest.fixture
@@ -105,32 +103,13 @@ def test_a_flow_may_await(nb):
     assert nb.ns["job"].result(60) == 3
 
 
-@pytest.mark.parametrize(
-    ("number", "replaced", "call", "value"),
-    [
-        (0, [("(0.1)", "(0)"), ("(0.2)", "(0)"), ("(0.3)", "(0)")], "", None),
-        (1, [("range(10, 0, -1)", "range(2)"), ("time.sleep(floor)", "pass")], "elevator()", None),
-        (5, [], "my_workflow()", None),
-        (6, [], "my_workflow()", None),
-        (9, [], "resulting_sum", [10, 11, 12]),
-        (12, [], "", {"count_words": [9, 7, 7], "extract_emails": None}),
-        (14, [], "sorted(batch_processing())", ["Processed 1", "Processed 3", "Processed 5"]),
-        (15, [("range(10, 0, -1)", "range(1)")], "", None),
-        (16, [], "", None),
-    ],
-)
-def test_code_of_prefects_guide_runs_as_a_flow(nb, number, replaced, call, value):
-    """Its text as it stands, with shorter waits; where it defines a flow and does not call it, a call is added."""
-    text = GUIDE[number]
-    for old, new in replaced:
-        assert old in text
-        text = text.replace(old, new)
-    nb(f"%%flow -q -o job\n{text}\n{call}")
-    result = nb.ns["job"].result(120)
-    if number == 12:
-        assert result.keys() == value.keys()
-    else:
-        assert result == value
+@pytest.mark.parametrize("cell", FLOW_CELLS.values(), ids=FLOW_CELLS)
+def test_a_cell_that_uses_prefect_as_its_guides_do_runs_and_its_task_runs_are_seen(nb, cell):
+    nb(f"%%flow -q -o job\n{cell.code}")
+    job = nb.ns["job"]
+    assert job.result(120) == cell.result
+    tasks = [job._run.item(index).arguments["task"] for index in range(len(job))]
+    assert sorted(zip(tasks, job.frame()["outcome"], strict=True)) == cell.seen
 
 
 def test_loading_imports_nothing_heavy():

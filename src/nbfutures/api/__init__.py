@@ -100,7 +100,15 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
 
 
 def run(flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
-    """Run a Prefect flow in the background; the task runs that it submits are the job's items. Does not block.
+    """Run a Prefect flow in the background; its task runs are the job's items. Does not block.
+
+    Items are the task runs that the flow submits or calls, and those of flows that it calls in turn, in this process::
+
+        @flow
+        def report(days):
+            return clean.map(days).result()
+
+        job = nbf.run(report, ["mon", "tue"])
 
     Args:
         flow: A Prefect flow, or a function, which becomes one.

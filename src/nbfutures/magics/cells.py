@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.compilerop import PyCF_MASK
 from IPython.core.error import UsageError
 
-from nbfutures.magics.syntax import awaits, find_yield, free_name, names_looked_up, names_read_first
+from nbfutures.magics.syntax import (
+    awaits,
+    find_yield,
+    free_name,
+    names_looked_up,
+    names_read_first,
+    required_parameters,
+    uncalled_flow,
+)
+from nbfutures.runtime.event_loop import run_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -162,12 +171,15 @@ def flow_function(cell: Cell, name: str, namespace: Mapping[str, Any]) -> Callab
 
     Returns:
         The function, an `async` one if the body awaits outside of its own functions. It returns the value of the
-        last expression.
+        last expression; of a cell that defines flows and calls nothing, that of the last flow.
 
     Raises:
         CellSyntaxError: If the body cannot be compiled.
+        UsageError: If that flow takes arguments, which only the user knows.
     """
     body = [*cell.body]
+    if (last := uncalled_flow(body)) is not None:
+        body.append(_call_of(last))
     trees: list[ast.Module | ast.Expression] = [ast.Module(body, [])]
     if isinstance(body[-1], ast.Expr):
         trees.append(ast.Expression(body[-1].value))
@@ -181,7 +193,8 @@ def flow_function(cell: Cell, name: str, namespace: Mapping[str, Any]) -> Callab
         value = None
         for part in parts:
             value = eval(part, module)  # noqa: S307 - the user's own code, as in any cell
-        return value
+        # Such as an async flow that is called in the last line: what nobody awaits does not run.
+        return run_here(value) if inspect.iscoroutine(value) else value
 
     async def run_async() -> Any:
         __tracebackhide__ = True
@@ -191,12 +204,24 @@ def flow_function(cell: Cell, name: str, namespace: Mapping[str, Any]) -> Callab
             value = eval(part, module)  # noqa: S307 - the user's own code, as in any cell
             if part.co_flags & inspect.CO_COROUTINE:
                 value = await value
-        return value
+        return await value if inspect.iscoroutine(value) else value
 
     chosen: Callable[[], Any] = run_async if any(part.co_flags & inspect.CO_COROUTINE for part in parts) else run
     chosen.__name__ = chosen.__qualname__ = _identifier(name)
     chosen.__module__ = variables.get("__name__", "__main__")
     return chosen
+
+
+def _call_of(flow: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.stmt:
+    if needed := required_parameters(flow):
+        raise UsageError(
+            f"The cell defines the flow {flow.name} and does not call it. Call it in a last line: "
+            f"{flow.name}({', '.join(f'{name}=...' for name in needed)})."
+        )
+    call: ast.expr = ast.Call(ast.Name(flow.name, ast.Load()), [], [])
+    if isinstance(flow, ast.AsyncFunctionDef):
+        call = ast.Await(call)
+    return ast.fix_missing_locations(ast.copy_location(ast.Expr(call), flow))
 
 
 def _compile_function(cell: Cell, head: str, body: list[ast.stmt]) -> CodeType:

@@ -177,7 +177,8 @@ class FuturesMagics(Magics):
         The cell runs as a module of its own, so that code from Prefect's documentation works as it stands: tasks and
         flows are defined and called in it, `.submit`, `.map`, `wait` and `await` included. It sees the notebook's
         variables as they are when it is run; what it defines stays in it. The value of its last expression is the
-        result.
+        result. A cell that defines flows and calls nothing runs the last one. The items are all the task runs, those of
+        the flows that the cell calls among them.
 
         Examples:
             %%flow -n sums

@@ -8,11 +8,28 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["awaits", "find_yield", "free_name", "names_looked_up", "names_read_first"]
+__all__ = [
+    "awaits",
+    "find_yield",
+    "free_name",
+    "names_looked_up",
+    "names_read_first",
+    "required_parameters",
+    "uncalled_flow",
+]
 
 _LOOK_UP_ANYTHING = {"eval", "exec", "globals", "query"}
+_DEFINITIONS = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Import,
+    ast.ImportFrom,
+    ast.Assign,
+    ast.AnnAssign,
+)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
@@ -29,6 +46,23 @@ def find_yield(statements: Iterable[ast.stmt]) -> int | None:
     """Return the line of a `yield` that is outside of the functions which the statements define, if there is one."""
     lines = [node.lineno for node in _own_nodes(statements) if isinstance(node, ast.Yield | ast.YieldFrom)]
     return min(lines, default=None)
+
+
+def uncalled_flow(statements: Sequence[ast.stmt]) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """Return the flow that the statements define last, if they do nothing but define and import."""
+    last = statements[-1]
+    if not isinstance(last, ast.FunctionDef | ast.AsyncFunctionDef) or not any(map(_is_flow, last.decorator_list)):
+        return None
+    return last if all(isinstance(one, _DEFINITIONS) or _is_docstring(one) for one in statements) else None
+
+
+def required_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Return the names of the parameters of a function that have no default."""
+    given = function.args
+    positional = [*given.posonlyargs, *given.args]
+    needed = positional[: len(positional) - len(given.defaults)]
+    needed += [one for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True) if default is None]
+    return [one.arg for one in needed]
 
 
 def names_read_first(statements: Iterable[ast.stmt]) -> set[str]:
@@ -72,6 +106,15 @@ def names_looked_up(code: CodeType) -> set[str] | None:
                 return None
             names |= inner
     return names
+
+
+def _is_flow(decorator: ast.expr) -> bool:
+    named = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return getattr(named, "id", getattr(named, "attr", None)) == "flow"
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def _flat(constants: Iterable[Any]) -> Iterator[Any]:

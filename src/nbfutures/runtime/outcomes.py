@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,14 @@ from nbfutures.model.outcome import CapturedOutput, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from uuid import UUID
 
     from prefect.client.schemas.objects import State
     from prefect.futures import PrefectFuture
 
     from nbfutures.runtime.shared_loop import SharedLoop
 
-__all__ = ["Observed", "outcome_of", "problem_of"]
+__all__ = ["Ending", "Observed", "outcome_of", "outcome_of_call", "problem_of"]
 
 
 @dataclass(slots=True)
@@ -34,12 +36,23 @@ class Observed:
     worker: str | None = None
     home: SharedLoop | None = None
     """The event loop that runs it, where it is async and shares one."""
+    task_run_id: UUID | None = None
+    """Its task run, where nothing else tells it."""
     attempts: int = 0
     output: CapturedOutput | None = None
     error: BaseException | None = None
     """What the function raised in the last attempt."""
     traceback: TracebackType | None = None
     """Where it raised that, from its own frame on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a call of a task ended: in a state, where that was asked for, else with a value or an error."""
+
+    value: Any = None
+    error: BaseException | None = None
+    state: State[Any] | None = None
 
 
 def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: int, observed: Observed) -> Outcome:
@@ -52,7 +65,33 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
         round_: The item's round.
         observed: What was seen of it where it ran.
     """
-    kind, value, error = _ending(future)
+    return _made(_ending(future), _id_of(future), index, now=now, round_=round_, observed=observed)
+
+
+def outcome_of_call(ending: Ending, index: int, *, now: float, round_: int, observed: Observed) -> Outcome:
+    """Turn the end of a task that was called where it stands into the outcome of an item. Never raises.
+
+    Args:
+        ending: How it ended.
+        index: The item.
+        now: The time, in seconds since the epoch.
+        round_: The item's round.
+        observed: What was seen of it.
+    """
+    found = _ending_of_state(ending.state) if ending.state is not None else _ending_of_call(ending.value, ending.error)
+    return _made(found, observed.task_run_id, index, now=now, round_=round_, observed=observed)
+
+
+def _made(
+    ending: tuple[OutcomeKind, Any, BaseException | None],
+    task_run_id: Any,
+    index: int,
+    *,
+    now: float,
+    round_: int,
+    observed: Observed,
+) -> Outcome:
+    kind, value, error = ending
     if kind is OutcomeKind.FAILED and observed.error is not None and not isinstance(error, ItemTimeoutError):
         # What the function raised, also where Prefect stumbled over it, such as an error that has no text.
         error = observed.error.with_traceback(observed.traceback)
@@ -69,7 +108,7 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
         worker=observed.worker,
         attempts=observed.attempts if ran else 0,
         output=observed.output,
-        task_run_id=_id_of(future),
+        task_run_id=task_run_id,
         round=round_,
         traceback=error.__traceback__ if error is not None else None,
     )
@@ -105,6 +144,14 @@ def _ending(future: PrefectFuture[Any]) -> tuple[OutcomeKind, Any, BaseException
     return _ending_of_state(state)
 
 
+def _ending_of_call(value: Any, error: BaseException | None) -> tuple[OutcomeKind, Any, BaseException | None]:
+    if error is None:
+        return OutcomeKind.COMPLETED, value, None
+    if isinstance(error, concurrent.futures.CancelledError | asyncio.CancelledError):
+        return OutcomeKind.CANCELLED, None, ItemCancelledError("The flow cancelled it while it ran.")
+    return _ending_of_error(error, is_timeout=isinstance(error, TimeoutError), message=error)
+
+
 def _read(state: State[Any], *, raise_on_failure: bool) -> Any:
     # `result` is sync or async by where it is called; `_sync` is how Prefect's own code says which.
     read: Any = state.result
@@ -119,8 +166,7 @@ def _error_of_state(state: State[Any]) -> BaseException:
     return found if isinstance(found, BaseException) else RuntimeError(str(state.message or found))
 
 
-# One return for each of the ways in which a task run can end.
-def _ending_of_state(state: State[Any]) -> tuple[OutcomeKind, Any, BaseException | None]:  # noqa: PLR0911
+def _ending_of_state(state: State[Any]) -> tuple[OutcomeKind, Any, BaseException | None]:
     if state.is_completed():
         if isinstance(state.data, ResultRecord):
             return OutcomeKind.COMPLETED, state.data.result, None
@@ -133,10 +179,16 @@ def _ending_of_state(state: State[Any]) -> tuple[OutcomeKind, Any, BaseException
     error = _error_of_state(state)
     if state.is_cancelled():
         return OutcomeKind.CANCELLED, None, error
+    return _ending_of_error(error, is_timeout=state.name == "TimedOut", message=state.message or error)
+
+
+def _ending_of_error(
+    error: BaseException, *, is_timeout: bool, message: object
+) -> tuple[OutcomeKind, Any, BaseException | None]:
     if isinstance(error, UpstreamTaskError | ItemSkippedError):
         return OutcomeKind.SKIPPED, None, ItemSkippedError(f"Skipped: {error}")
-    if state.name == "TimedOut" and not _is_the_functions_own(error):
-        error = ItemTimeoutError(str(state.message or error))
+    if is_timeout and not _is_the_functions_own(error):
+        error = ItemTimeoutError(str(message))
     return OutcomeKind.FAILED, None, error
 
 

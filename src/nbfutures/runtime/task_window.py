@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from prefect.context import TaskRunContext
 from prefect.utilities.callables import collapse_variadic_parameters, get_parameter_defaults
 
 from nbfutures.model.outcome import Outcome, OutcomeKind
@@ -21,6 +22,7 @@ from nbfutures.runtime.shared_loop import home_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from prefect.futures import PrefectFuture
     from prefect.task_runners import TaskRunner
@@ -225,7 +227,7 @@ def observe(
     def begin() -> float:
         capture.renew()
         seen.attempts += 1
-        seen.worker = _worker_name()
+        seen.worker, seen.task_run_id = _worker_name(), _task_run_id()
         seen.home = home_loop() if is_async else None
         seen.ended = None
         seen.error = seen.traceback = None
@@ -279,6 +281,11 @@ def observe(
     twin = copy.copy(task)
     twin.fn = made
     return twin
+
+
+def _task_run_id() -> UUID | None:
+    context = TaskRunContext.get()
+    return context.task_run.id if context is not None else None
 
 
 def _worker_name() -> str:

@@ -4,97 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from prefect import Flow, flow
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from nbfutures.errors import ItemCancelledError
+from nbfutures.errors import FlowCallError, ItemCancelledError
 from nbfutures.model.events import JobPhase
-from nbfutures.model.item import Item
-from nbfutures.runtime.cancelling import take_back
 from nbfutures.runtime.event_loop import run_here
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.flow_end import force_cancelled, record_summary
 from nbfutures.runtime.flow_run import flow_settings, wait_for_futures
-from nbfutures.runtime.flow_watch import Watched, watched
+from nbfutures.runtime.flow_watch import Watched, watched_in_prefect
 from nbfutures.runtime.lasting_print import lasting_print
 from nbfutures.runtime.names import flow_name, template_of
-from nbfutures.runtime.outcomes import Observed, outcome_of
+from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.processes.start import mend_main
 from nbfutures.runtime.runners import make_flow_runner
-from nbfutures.runtime.runners.inline import AtOnceRunner
-from nbfutures.runtime.task_window import observe
+from nbfutures.runtime.watched_calls import watched_calls
+from nbfutures.runtime.watched_futures import WatchedFutures
+from nbfutures.runtime.watching_runner import WatchingRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
-    from prefect.client.schemas.objects import RunInput
     from prefect.futures import PrefectFuture
-    from prefect.tasks import Task
 
+    from nbfutures.model.item import Item
     from nbfutures.runtime.contracts import Run
 
-__all__ = ["WatchedFutures", "run_flow", "watch_futures"]
-
-_COUNT_SECONDS = 0.1
-
-
-class WatchedFutures:
-    """Futures that become known one by one; each is an item of the job.
-
-    Args:
-        run: The job.
-        feed: Tells when a future is done.
-        items: Where the items are kept.
-    """
-
-    def __init__(self, run: Run, feed: Feed, items: list[Item]) -> None:
-        self._run = run
-        self._feed = feed
-        self._items = items
-        self._futures: dict[int, tuple[PrefectFuture[Any], Observed]] = {}
-        self._lock = threading.Lock()
-        self._counted = 0.0
-
-    def add(self, future: PrefectFuture[Any], seen: Observed, arguments: Mapping[str, Any]) -> None:
-        """Take in a future; it is told when it is done."""
-        with self._lock:
-            index = len(self._items)
-            # Before the state tells of it: who sees the item there may ask for it here.
-            self._items.append(Item(index, arguments))
-            self._futures[index] = (future, seen)
-            self._run.state.grow(1)
-        self._feed.watch(future, lambda: self._on_done(index))
-        self._count_running()
-
-    def running(self) -> int:
-        """Return how many are being worked on."""
-        return sum(seen.started is not None and seen.ended is None for _, seen in list(self._futures.values()))
-
-    def _count_running(self) -> None:
-        # Looking at all of them for each of them would cost the square of their number.
-        now = time.monotonic()
-        if now - self._counted > _COUNT_SECONDS or not self._futures:
-            self._counted = now
-            self._run.state.set_running(self.running())
-
-    def cancel_queued(self) -> None:
-        """Take back what no worker has started, where the runner can."""
-        take_back(future for future, _ in list(self._futures.values()))
-
-    def _on_done(self, index: int) -> None:
-        future, seen = self._futures[index]
-        state = self._run.state
-        outcome = outcome_of(future, index, now=state.clock.now(), round_=state.round_of(index), observed=seen)
-        del self._futures[index]
-        self._count_running()
-        self._run.settle([outcome])
+__all__ = ["run_flow", "watch_futures"]
 
 
 def watch_futures(run: Run, futures: Sequence[PrefectFuture[Any]], items: list[Item]) -> None:
@@ -132,18 +72,21 @@ def run_flow(
     has_returned = False
     try:
         with Feed(run.name) as feed, note, lasting_print():
-            futures = WatchedFutures(run, feed, items)
-            run.on_cancel(futures.cancel_queued)
+            watched = WatchedFutures(run, feed, items)
+            run.on_cancel(watched.cancel_queued)
             named = made.with_options(
-                task_runner=_WatchingRunner(made.task_runner, run, futures),
+                task_runner=WatchingRunner(made.task_runner, watched),
                 flow_run_name=made.flow_run_name or template_of(run.name),
                 on_running=[*made.on_running_hooks, note],
             )
-            with flow_settings(run):
-                run.result = _call_flow(run, named, args, kwargs)
-            has_returned = True
+            try:
+                with flow_settings(run):
+                    run.result = _call_flow(run, watched, named, args, kwargs)
+                has_returned = True
+            finally:
+                watched.close()
     except BaseException as error:
-        run.fail(ItemCancelledError("The flow was cancelled.") if run.stopped.is_set() else error)
+        run.fail(ItemCancelledError("The flow was cancelled.") if run.stopped.is_set() else _explained(error))
     finally:
         run.state.set_open_ended(is_open=False)
     if run.flow_run_id is not None and (note.is_cancelled or (run.stopped.is_set() and not has_returned)):
@@ -152,12 +95,15 @@ def run_flow(
     record_summary(run, run.flow_run_id)
 
 
-def _call_flow(run: Run, named: Flow[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def _call_flow(
+    run: Run, watched: WatchedFutures, named: Flow[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
     def call_here() -> Any:
-        called = named(*args, **kwargs)
-        if not inspect.iscoroutine(called):
-            return called
-        return asyncio.run(called) if run.caller is None else run_here(called)
+        with watched_calls(watched):
+            called = named(*args, **kwargs)
+            if not inspect.iscoroutine(called):
+                return called
+            return asyncio.run(called) if run.caller is None else run_here(called)
 
     return call_here() if run.caller is None else run.caller.call(call_here)
 
@@ -196,7 +142,7 @@ class _NoteFlowRun:
         # Called again where Prefect tries the flow once more: in the same flow run.
         if self._run.flow_run_id != flow_run.id:
             self._run.note_flow_run(flow_run.id)
-            self._seen = self._stack.enter_context(watched(self._run, flow_run.id))
+            self._seen = self._stack.enter_context(watched_in_prefect(self._run, flow_run.id))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _no_hook, ()
@@ -210,50 +156,16 @@ def _do_nothing(flow: Any, flow_run: Any, state: Any) -> None:
     """Nothing, as a hook."""
 
 
-def _as_it_is(runner: TaskRunner[Any]) -> TaskRunner[Any]:
-    return runner
+_TASKS_ONLY = frozenset({"delay", "submit", "map", "apply_async"})
 
 
-class _WatchingRunner(TaskRunner[Any]):
-    """Another task runner, with everything that it submits watched."""
-
-    def __init__(self, inner: TaskRunner[Any], run: Run, watched: WatchedFutures) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Prefect types it not
-        self._inner = inner
-        self._run = run
-        self._watched = watched
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _as_it_is, (self._inner,)
-
-    def duplicate(self) -> _WatchingRunner:
-        return _WatchingRunner(self._inner.duplicate(), self._run, self._watched)
-
-    def submit(
-        self,
-        task: Task[Any, Any],
-        parameters: dict[str, Any],
-        wait_for: Iterable[PrefectFuture[Any]] | None = None,
-        dependencies: dict[str, set[RunInput]] | None = None,
-    ) -> PrefectFuture[Any]:
-        if self._run.stopped.is_set():
-            raise ItemCancelledError("The job was cancelled: nothing more is submitted.")
-        clock = self._run.state.clock
-        seen = Observed(queued=clock.now())
-        # What leaves the process cannot be observed where it runs.
-        local = isinstance(self._inner, ThreadPoolTaskRunner | AtOnceRunner)
-        made = observe(task, seen, clock.now, is_watched=self._run.caller is not None) if local else task
-        future: PrefectFuture[Any] = self._inner.submit(made, parameters, wait_for, dependencies)
-        self._watched.add(future, seen, {"task": task.name, **parameters})
-        return future
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        self._inner.__enter__()
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._inner.__exit__(exc_type, exc_value, traceback)
-        super().__exit__(exc_type, exc_value, traceback)
+def _explained(error: BaseException) -> BaseException:
+    """Return an error that says what to write instead, where a flow was used as a task."""
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, Flow) or error.name not in _TASKS_ONLY:
+        return error
+    called = error.obj.fn.__name__
+    told = FlowCallError(
+        f"Flows have no .{error.name}() in Prefect 3: only tasks have. Call the flow in a task, and use that: "
+        f"@task def run_{called}(*args): return {called}(*args); then run_{called}.{error.name}(...)."
+    )
+    return told.with_traceback(error.__traceback__)

@@ -32,11 +32,11 @@ class Ticket:
     Args:
         name: Name of the ticket, different from all others.
         seen: Filled in.
-        worker: Name of the worker.
+        worker: Name of the worker; `None` if only its process tells.
         post: Where the worker tells it.
     """
 
-    def __init__(self, name: str, seen: Observed, worker: str, post: Post) -> None:
+    def __init__(self, name: str, seen: Observed, worker: str | None, post: Post) -> None:
         self._name = name
         self._post = post
         self._seen = seen
@@ -47,15 +47,16 @@ class Ticket:
         """Take in nothing more."""
         self._post.forget(self._name)
 
-    def _listen(self, connection: Connection, _: int | None) -> None:
+    def _listen(self, connection: Connection, pid: int | None) -> None:
         seen = self._seen
+        worker = self._worker or f"process {pid}"
         with contextlib.closing(connection):
             try:
                 while True:
                     told, payload = pickle.loads(connection.recv_bytes())  # noqa: S301 - as `unpack`
                     for name, value in told.items():
                         setattr(seen, name, value)
-                    seen.worker = self._worker
+                    seen.worker = worker
                     try:
                         seen.error = unpack(payload)
                     except Exception:
