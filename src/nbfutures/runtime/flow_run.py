@@ -17,7 +17,7 @@ from nbfutures.errors import JobCrashedError
 from nbfutures.runtime import flow_start
 from nbfutures.runtime.dispatcher import Dispatcher
 from nbfutures.runtime.flow_end import crashed_state, final_state, force_cancelled, record_summary
-from nbfutures.runtime.flow_watch import watched
+from nbfutures.runtime.flow_watch import watched_in_prefect
 from nbfutures.runtime.inline_lane import InlineLaneWindow, InlineTaskWindow
 from nbfutures.runtime.lane_window import LaneWindow
 from nbfutures.runtime.lane_work import LaneWork
@@ -145,7 +145,7 @@ def run_launch(job: str) -> State[Any]:
 
     chosen = launch.make_window or _background_window(launch) or make_window
     prints = lasting_print() if logs_prints(work.target) else nullcontext()
-    with watched(run, launch.flow_run_id) as seen, prints:
+    with watched_in_prefect(run, launch.flow_run_id) as seen, prints:
         try:
             dispatcher.drive(chosen)
         except Exception as error:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.contracts import Run
 
-__all__ = ["WATCH_SECONDS", "Watched", "watched"]
+__all__ = ["WATCH_SECONDS", "Watched", "watched_in_prefect"]
 
 WATCH_SECONDS = 2.0
 """Between two looks. A job that is over sooner is never asked for."""
@@ -110,7 +110,7 @@ _watch = _Watch()
 
 
 @contextmanager
-def watched(run: Run, flow_run_id: UUID) -> Iterator[Watched]:
+def watched_in_prefect(run: Run, flow_run_id: UUID) -> Iterator[Watched]:
     """Within it, the job is cancelled if its flow run is.
 
     Args:

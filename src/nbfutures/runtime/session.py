@@ -194,16 +194,21 @@ class Session:
         if leaver is not None:
             # It gives back what a start that was closed meanwhile has taken: not what this one takes.
             leaver.join()
+        error: Exception | None = None
         try:
             self._connect(closing)
             # The first job would make it otherwise. It needs what the settings say by now, so in a fresh context.
             Context().run(importlib.import_module("nbfutures.runtime.shared_client").warm_client)
-        except Exception as error:
-            self.error = error
+        except Exception as caught:
+            error = caught
         finally:
             if closing.is_set():
                 self._let_go()
-            self.ready.set()
+            with self._lock:
+                # Where it was closed, a later start may be under way, which says by itself how it went.
+                if self._starter is None or self._starter is threading.current_thread():
+                    self.error = error
+                    self.ready.set()
 
     def _connect(self, closing: threading.Event) -> None:
         # Before Prefect is imported, since that is when it reads how it is to log.

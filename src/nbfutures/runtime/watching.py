@@ -16,7 +16,7 @@ from nbfutures.runtime.event_loop import run_here
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.flow_end import force_cancelled, record_summary
 from nbfutures.runtime.flow_run import flow_settings, wait_for_futures
-from nbfutures.runtime.flow_watch import Watched, watched
+from nbfutures.runtime.flow_watch import Watched, watched_in_prefect
 from nbfutures.runtime.lasting_print import lasting_print
 from nbfutures.runtime.names import flow_name, template_of
 from nbfutures.runtime.outcomes import Observed
@@ -81,19 +81,19 @@ def run_flow(
     has_returned = False
     try:
         with Feed(run.name) as feed, note, lasting_print():
-            futures = WatchedFutures(run, feed, items)
-            run.on_cancel(futures.cancel_queued)
+            watched = WatchedFutures(run, feed, items)
+            run.on_cancel(watched.cancel_queued)
             named = made.with_options(
-                task_runner=WatchingRunner(made.task_runner, futures),
+                task_runner=WatchingRunner(made.task_runner, watched),
                 flow_run_name=made.flow_run_name or template_of(run.name),
                 on_running=[*made.on_running_hooks, note],
             )
             try:
                 with flow_settings(run):
-                    run.result = _call_flow(run, futures, named, args, kwargs)
+                    run.result = _call_flow(run, watched, named, args, kwargs)
+                has_returned = True
             finally:
-                futures.close()
-            has_returned = True
+                watched.close()
     except BaseException as error:
         run.fail(ItemCancelledError("The flow was cancelled.") if run.stopped.is_set() else _explained(error))
     finally:
@@ -151,7 +151,7 @@ class _NoteFlowRun:
         # Called again where Prefect tries the flow once more: in the same flow run.
         if self._run.flow_run_id != flow_run.id:
             self._run.note_flow_run(flow_run.id)
-            self._seen = self._stack.enter_context(watched(self._run, flow_run.id))
+            self._seen = self._stack.enter_context(watched_in_prefect(self._run, flow_run.id))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _no_hook, ()
