@@ -24,7 +24,7 @@ _WATCH_SECONDS = 10.0
 """For how long nothing but watching happens."""
 
 
-def measure(workload: str, items: int) -> dict[str, Any]:
+def measure(workload: str, items: int) -> dict[str, Any]:  # noqa: ARG001 - as every contender
     """Make flow runs, have them run for 10 s, and count what is asked meanwhile; needs a process of its own.
 
     Args:

@@ -60,6 +60,7 @@ def test_a_dash_offers_every_option_and_nothing_else(complete, line, use_jedi):
         ("%map --batch |", ["%map --batch auto"]),
         ("%runner -|", ["%runner --workers", "%runner --address", "%runner -w"]),
         ("%runner th|", ["%runner threads"]),
+        ("%serve report --k|", ["%serve report --keep"]),
         ("runner th|", ["runner threads"]),
         ("submit --ra|", ["submit --rate"]),
         ("\n  \n%%map --ra|\nx", ["\n  \n%%map --rate"]),

@@ -160,7 +160,7 @@ def serve(flow: Any, /, *, name: str, workers: int | None = None, keep: bool = F
         >>> served = nbf.serve(my_flow, name="nightly")
         >>> job = nbf.options(deployment="my-flow/nightly").map(x=[1, 2, 3])
     """
-    return serve_flow(flow, name, workers=workers, keep=keep)
+    return serve_flow(flow, name, session=get_session(), workers=workers, keep=keep)
 
 
 def warm_up() -> None:

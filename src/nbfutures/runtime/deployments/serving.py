@@ -13,13 +13,12 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError, PicklingError, ServeError
 from nbfutures.runtime.deployments import folder as files
 from nbfutures.runtime.process_lock import is_held
 from nbfutures.runtime.runners import default_workers
-from nbfutures.runtime.session import get_session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +30,23 @@ _STOP_SECONDS = 25.0
 """For the flow runs to be cancelled, and the process to end."""
 _TAIL = 5
 _WIDTH = 300
+
+
+class Connection(Protocol):
+    """The kernel's connection to Prefect; `Session` is what it is."""
+
+    @property
+    def lease(self) -> Any:
+        """The lease on the local server; `None` where the user has chosen one."""
+        ...
+
+    def start(self) -> None:
+        """Connect in the background."""
+        ...
+
+    def wait_until_ready(self, stop: threading.Event | None = None) -> None:
+        """Block until Prefect answers."""
+        ...
 
 
 class ServedFlow:
@@ -169,20 +185,22 @@ class ServedFlow:
 
     # --- starting --------------------------------------------------------------------------------------------------
 
-    def launch(self, before: list[ServedFlow]) -> None:
+    def launch(self, session: Connection, before: list[ServedFlow]) -> None:
         """Start the process in the background, once Prefect answers.
 
         Args:
+            session: The connection to Prefect.
             before: Served under the same name: they end first, so that no flow run goes to the old code.
         """
         self._is_launching = True
-        threading.Thread(target=self._launch, args=(before,), name=f"nbfutures serve {self.name}", daemon=True).start()
+        threading.Thread(
+            target=self._launch, args=(session, before), name=f"nbfutures serve {self.name}", daemon=True
+        ).start()
 
-    def _launch(self, before: list[ServedFlow]) -> None:
+    def _launch(self, session: Connection, before: list[ServedFlow]) -> None:
         try:
             for one in before:
                 one.stop()
-            session = get_session()
             session.wait_until_ready(self._stopped)
             with self._lock:
                 if not self._stopped.is_set():
@@ -215,7 +233,9 @@ _served: dict[str, ServedFlow] = {}
 _served_lock = threading.Lock()
 
 
-def serve_flow(flow: Any, name: str, *, workers: int | None = None, keep: bool = False) -> ServedFlow:
+def serve_flow(
+    flow: Any, name: str, *, session: Connection, workers: int | None = None, keep: bool = False
+) -> ServedFlow:
     """Serve a flow as a deployment from a process of its own. Does not block.
 
     A flow of that name which this kernel serves, or which was kept, is replaced. The flow is sent as it is now: after
@@ -224,6 +244,7 @@ def serve_flow(flow: Any, name: str, *, workers: int | None = None, keep: bool =
     Args:
         flow: A Prefect flow, also one that is defined in the notebook.
         name: Name of the deployment.
+        session: The kernel's connection to Prefect.
         workers: How many of its flow runs run at once, each in a process; the number of CPUs if not given.
         keep: Whether to go on when the kernel ends.
 
@@ -257,14 +278,13 @@ def serve_flow(flow: Any, name: str, *, workers: int | None = None, keep: bool =
         "path": [path for path in sys.path if path],
     }
     packed = _packed(flow)
-    session = get_session()
     session.start()
     with _served_lock:
         before = [one for one in served_flows() if one.name == full_name]
         files.remove_ended({one._folder for one in _served.values()})
         made = ServedFlow(full_name, files.make_folder(full_name, flow.fn.__name__, packed, plan), is_kept=keep)
         _served[full_name] = made
-    made.launch(before)
+    made.launch(session, before)
     return made
 
 

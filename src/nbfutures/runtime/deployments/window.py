@@ -16,7 +16,6 @@ from nbfutures.errors import DeploymentNotFoundError, ItemSkippedError, MapArgum
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.deployments.watcher import OpenRun, Watcher
 from nbfutures.runtime.names import run_name
-from nbfutures.runtime.session import get_session
 from nbfutures.runtime.shared_client import shared_client
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class DeploymentWindow:
         self._making = 0
         self._lock = threading.Lock()
         self._tags = sorted(TagsContext.get().current_tags)
-        self._at_once = _MAKERS if get_session().lease is None else _LOCAL_MAKERS
+        self._at_once = _LOCAL_MAKERS if dispatcher.run.is_server_local else _MAKERS
         self._makers = ThreadPoolExecutor(self._at_once, thread_name_prefix="nbfutures deployment")
         self._watcher = Watcher(self._run, work.deployment, deployment, dispatcher.wake)
 
