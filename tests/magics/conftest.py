@@ -12,7 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from nbfutures.errors import MapArgumentsError, NbfuturesError
+from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
 from nbfutures.magics import load_ipython_extension, unload_ipython_extension
 from nbfutures.model.options import JobOptions
 
@@ -75,6 +75,8 @@ class FakeApi:
     warm_ups: int = 0
     closings: int = 0
     error_while_waiting: BaseException | None = None
+    served: list[Any] = field(default_factory=list)
+    stopped: list[Any] = field(default_factory=list)
 
     @property
     def job(self) -> FakeJob:
@@ -120,6 +122,19 @@ class FakeApi:
 
     def workers_of(self, options):
         return options.workers or 6
+
+    def serve(self, flow, **options):
+        if options["name"] is None:
+            raise InvalidOptionError("name must be a text")
+        self.served.append((flow, options))
+        return "served"
+
+    def served_flows(self):
+        return ["flow/nightly: served by process 1" for _ in self.served]
+
+    def stop_serving(self, name=None):
+        self.stopped.append(name)
+        return ["flow/nightly"]
 
     def warm_up(self):
         self.warm_ups += 1

@@ -131,6 +131,11 @@ class Run(Protocol):
         ...
 
     @property
+    def is_server_local(self) -> bool:
+        """Whether Prefect's server is the one of this machine that nbfutures has started."""
+        ...
+
+    @property
     def stopped(self) -> threading.Event:
         """Set while the job is being cancelled."""
         ...

@@ -299,6 +299,11 @@ class JobRun:
         return self._paused or self._stop.is_set()
 
     @property
+    def is_server_local(self) -> bool:
+        """Whether Prefect's server is the one of this machine that nbfutures has started."""
+        return self.session.lease is not None
+
+    @property
     def stopped(self) -> threading.Event:
         """Set while the job is being cancelled."""
         return self._stop
