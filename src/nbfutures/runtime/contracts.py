@@ -116,11 +116,6 @@ class Run(Protocol):
         ...
 
     @property
-    def session(self) -> Connected:
-        """The kernel's session."""
-        ...
-
-    @property
     def cpu_clock(self) -> Callable[[], float]:
         """What tells the CPU seconds of the calling thread."""
         ...

@@ -56,7 +56,7 @@ class DeploymentWindow:
         self._making = 0
         self._lock = threading.Lock()
         self._tags = sorted(TagsContext.get().current_tags)
-        self._at_once = _MAKERS if self._run.session.lease is None else _LOCAL_MAKERS
+        self._at_once = _LOCAL_MAKERS if self._run.is_server_local else _MAKERS
         self._makers = ThreadPoolExecutor(self._at_once, thread_name_prefix="nbfutures deployment")
         self._watcher = Watcher(self._run, work.deployment, deployment, dispatcher.wake)
 
