@@ -68,7 +68,9 @@ def serve(
             )
         return serve_flow(what[0], name, get_session(), workers=workers, keep=keep)
     if name is not None:
-        raise InvalidOptionError("name is for a flow, which becomes a deployment. Tasks have names of their own.")
+        raise MapArgumentsError(
+            "name is for a flow, which becomes a deployment: put @flow above the function. Tasks have their own names."
+        )
     return Serving(
         serving.serve(what, get_session(), workers=1 if workers is None else workers, limit=limit, keep=keep)
     )
