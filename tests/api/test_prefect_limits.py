@@ -289,6 +289,16 @@ def test_a_limit_that_is_raised_lets_the_job_go_on():
     assert job.result(60) == [0, 1, 2]
 
 
+def test_a_job_that_waits_ends_where_its_limit_is_deleted():
+    nbf.limit("db", 0)
+    job = nbf.options(limit="db").map(abs, range(3))
+    eventually(lambda: job.snapshot.note.startswith("waiting for a slot"))
+    nbf.delete_limit("db")
+    with pytest.raises(UnknownLimitError, match="%limit db 4"):
+        job.result(30)
+    assert job.counts.cancelled == 3
+
+
 def test_a_paused_job_holds_no_slot_and_takes_some_again(gate):
     nbf.limit("db", 2)
     job = nbf.options(workers=2, limit="db").map(gate, range(6))

@@ -133,9 +133,10 @@ class Keeper(NoLimit):
     def _main(self) -> None:
         try:
             self._api = importlib.import_module("nbfutures.runtime.limits.prefect_limits")
-            shared = importlib.import_module("nbfutures.runtime.shared_client").shared_client
-            with shared() as self._client:
-                while not isinstance(step := self._next_step(), End):
+            while not isinstance(step := self._next_step(), End):
+                if isinstance(step, Wait):
+                    self.holding.wait(step.seconds)
+                else:
                     self._try(step)
         except BaseException as error:
             self._end_job(error)
@@ -154,7 +155,9 @@ class Keeper(NoLimit):
 
     def _try(self, step: Step) -> None:
         try:
-            self._do(step)
+            # A client for each step: Prefect may have started again elsewhere.
+            with self._api.impatient_client() as self._client:
+                self._do(step)
         except LimitError as error:
             self._end_job(error)
         except Exception as error:
@@ -166,9 +169,7 @@ class Keeper(NoLimit):
             self.holding.wait(_AGAIN_SECONDS)
 
     def _do(self, step: Step) -> None:
-        if isinstance(step, Wait):
-            self.holding.wait(step.seconds)
-        elif isinstance(step, Acquire):
+        if isinstance(step, Acquire):
             self._acquire(step.slots)
         elif isinstance(step, Release):
             self._seen = None

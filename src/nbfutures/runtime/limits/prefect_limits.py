@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from pydantic import ValidationError
 
 from nbfutures.errors import LimitError, ServerUnreachableError, UnknownLimitError
 from nbfutures.model.limits import Holder, LimitRecord
+from nbfutures.runtime.flow_start import changed_settings
+from nbfutures.runtime.shared_client import shared_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prefect.client.orchestration import SyncPrefectClient
 
@@ -27,6 +30,7 @@ __all__ = [
     "change",
     "delete",
     "explained",
+    "impatient_client",
     "is_passing",
     "read_all",
     "read_named",
@@ -43,6 +47,13 @@ OTHERS = "others"
 _PAGE = 200
 _MOST_PAGES = 50
 _MOST_RUNS = 200
+
+
+@contextmanager
+def impatient_client() -> Iterator[SyncPrefectClient]:
+    """Within it, the kernel's client tries again for some seconds only where Prefect does not answer."""
+    with changed_settings("client", max_retries=2), shared_client() as client:
+        yield client
 
 
 def read_named(client: SyncPrefectClient, names: Iterable[str]) -> list[LimitRecord]:
@@ -217,7 +228,8 @@ def _record(limit: Any) -> LimitRecord:
 def _with_holders(limit: LimitRecord, known: Sequence[Holder]) -> LimitRecord:
     others = limit.in_use - sum(holder.slots for holder in known)
     more = [Holder(OTHERS, others)] if others > 0 else []
-    return replace(limit, holders=(*known, *more))
+    # What was just given back may still be known here.
+    return replace(limit, holders=(*known, *more) if limit.in_use else ())
 
 
 def _grouped(who: Mapping[UUID, str], run_ids: Iterable[UUID]) -> list[Holder]:
