@@ -262,7 +262,8 @@ def serve_flow(
         )
     if not isinstance(name, str) or not name.strip() or any(sign in name for sign in "/%&<>"):
         raise InvalidOptionError(
-            f"name must be a text without / % & < >, got {name!r}. The deployment is then called '{flow.name}/<name>'."
+            f"name must be a text without / % & < >, got {name!r}. With name='nightly' the deployment is called "
+            f"'{flow.name}/nightly'."
         )
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise InvalidOptionError(f"workers must be a whole number of at least 1, got {workers!r}.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from prefect.exceptions import ObjectNotFound
 
+from nbfutures.runtime.deployments.serving import find_served
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -54,6 +56,10 @@ class WaitingNote:
         self._say("" if self._run.stopped.is_set() else self._reason(client, found))
 
     def _reason(self, client: SyncPrefectClient, found: Sequence[FlowRun]) -> str:
+        served = find_served(self._name)
+        if served is not None and not served.is_alive and found:
+            # Flow runs that ran there when it was killed are told as running for ever.
+            return f"{self._name!r} is not served any longer: serve the flow again, or cancel the job"
         states = [one.state for one in found if one.state is not None]
         if not states or any(not state.is_scheduled() and not state.is_paused() for state in states):
             self._waiting_since = None
