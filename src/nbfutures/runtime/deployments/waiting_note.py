@@ -64,13 +64,16 @@ class WaitingNote:
         if not states or any(not state.is_scheduled() and not state.is_paused() for state in states):
             self._waiting_since = None
             return ""
-        now = time.monotonic()
-        self._waiting_since = self._waiting_since or now
+        self._waiting_since = self._waiting_since or time.monotonic()
         if any(state.is_paused() for state in states):
             return "paused in Prefect: resume the flow runs there"
         if any(state.name == "AwaitingConcurrencySlot" for state in states):
             return f"waiting for a slot: {self._name!r} has a concurrency limit"
-        if now - self._waiting_since < _PATIENCE_SECONDS:
+        return self._no_worker(client, self._waiting_since)
+
+    def _no_worker(self, client: SyncPrefectClient, since: float) -> str:
+        now = time.monotonic()
+        if now - since < _PATIENCE_SECONDS:
             return ""
         if now - self._asked > _ASK_SECONDS:
             self._asked = now
