@@ -8,7 +8,8 @@ from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
 from nbfutures.api.submitter import Submitter
 from nbfutures.errors import NbfuturesError
-from nbfutures.runtime.deployments.serving import ServedFlow, serve_flow, served_flows, stop_serving
+from nbfutures.runtime.deployments import serving
+from nbfutures.runtime.deployments.serving import ServedFlow
 from nbfutures.runtime.runners import default_workers, workers_of
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.waiting import as_completed, wait
@@ -54,6 +55,10 @@ def options(**changes: Any) -> Submitter:
 
     Raises:
         InvalidOptionError: If an option is not known or has a value that it cannot take.
+
+    Examples:
+        >>> nbf.options(workers=4, retries=2).map(fetch, urls)
+        >>> nbf.options(deployment="etl/nightly").map([{"day": "mon"}, {"day": "tue"}])
     """
     return Submitter(changes)
 
@@ -160,7 +165,27 @@ def serve(flow: Any, /, *, name: str, workers: int | None = None, keep: bool = F
         >>> served = nbf.serve(my_flow, name="nightly")
         >>> job = nbf.options(deployment="my-flow/nightly").map(x=[1, 2, 3])
     """
-    return serve_flow(flow, name, session=get_session(), workers=workers, keep=keep)
+    return serving.serve_flow(flow, name, session=get_session(), workers=workers, keep=keep)
+
+
+def served_flows() -> list[ServedFlow]:
+    """Return the flows that this kernel serves, and those that were kept when their kernel ended, by name."""
+    return serving.served_flows(get_session())
+
+
+def stop_serving(name: str | None = None) -> list[str]:
+    """Stop serving flows; what runs of them is cancelled. Blocks until their processes have ended.
+
+    Args:
+        name: Only the deployment of this name, "flow/name"; all if not given.
+
+    Returns:
+        The names of the deployments.
+
+    Raises:
+        NbfuturesError: If no flow is served under this name.
+    """
+    return serving.stop_serving(get_session(), name)
 
 
 def warm_up() -> None:

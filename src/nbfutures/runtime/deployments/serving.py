@@ -55,15 +55,17 @@ class ServedFlow:
     Args:
         name: The deployment: "flow/name".
         folder: What the process needs.
+        session: The kernel's connection to Prefect.
         is_kept: Whether it goes on when the kernel ends.
     """
 
-    def __init__(self, name: str, folder: Path, *, is_kept: bool) -> None:
+    def __init__(self, name: str, folder: Path, session: Connection, *, is_kept: bool) -> None:
         self.name = name
         """The deployment, for `nbf.options(deployment=...)`."""
         self.is_kept = is_kept
         """Whether it goes on when the kernel ends."""
         self._folder = folder
+        self._session = session
         self._process: subprocess.Popen[bytes] | None = None
         self._is_launching = False
         self._problem: BaseException | None = None
@@ -106,9 +108,13 @@ class ServedFlow:
 
     def running(self) -> list[str]:
         """Return the names of the flow runs that run now. Asks Prefect, and blocks for that."""
+        if not self.is_ready:
+            return []
+        # A kernel that found it may not be connected yet: without that, Prefect would start a server of its own.
+        self._session.wait_until_ready()
         from nbfutures.runtime.deployments.running import running_flow_runs
 
-        return running_flow_runs(self.name) if self.is_ready else []
+        return running_flow_runs(self.name)
 
     def check(self) -> None:
         """Raise `ServeError` if the process has ended without being told to."""
@@ -185,26 +191,23 @@ class ServedFlow:
 
     # --- starting --------------------------------------------------------------------------------------------------
 
-    def launch(self, session: Connection, before: list[ServedFlow]) -> None:
+    def launch(self, before: list[ServedFlow]) -> None:
         """Start the process in the background, once Prefect answers.
 
         Args:
-            session: The connection to Prefect.
             before: Served under the same name: they end first, so that no flow run goes to the old code.
         """
         self._is_launching = True
-        threading.Thread(
-            target=self._launch, args=(session, before), name=f"nbfutures serve {self.name}", daemon=True
-        ).start()
+        threading.Thread(target=self._launch, args=(before,), name=f"nbfutures serve {self.name}", daemon=True).start()
 
-    def _launch(self, session: Connection, before: list[ServedFlow]) -> None:
+    def _launch(self, before: list[ServedFlow]) -> None:
         try:
             for one in before:
                 one.stop()
-            session.wait_until_ready(self._stopped)
+            self._session.wait_until_ready(self._stopped)
             with self._lock:
                 if not self._stopped.is_set():
-                    self._process = self._start(is_local_server=session.lease is not None)
+                    self._process = self._start(is_local_server=self._session.lease is not None)
         except BaseException as error:
             self._problem = error
         finally:
@@ -281,30 +284,36 @@ def serve_flow(
     packed = _packed(flow)
     session.start()
     with _served_lock:
-        before = [one for one in served_flows() if one.name == full_name]
+        before = [one for one in served_flows(session) if one.name == full_name]
         files.remove_ended({one._folder for one in _served.values()})
-        made = ServedFlow(full_name, files.make_folder(full_name, flow.fn.__name__, packed, plan), is_kept=keep)
+        folder = files.make_folder(full_name, flow.fn.__name__, packed, plan)
+        made = ServedFlow(full_name, folder, session, is_kept=keep)
         _served[full_name] = made
-    made.launch(session, before)
+    made.launch(before)
     return made
 
 
-def served_flows() -> list[ServedFlow]:
-    """Return the flows that this kernel serves, and those that were kept, by name."""
+def served_flows(session: Connection) -> list[ServedFlow]:
+    """Return the flows that this kernel serves, and those that were kept, by name.
+
+    Args:
+        session: The kernel's connection to Prefect.
+    """
     own = [one for one in _served.values() if one.is_alive]
     known = {one._folder for one in own}
     kept = [
-        ServedFlow(plan["full_name"], folder, is_kept=True)
+        ServedFlow(plan["full_name"], folder, session, is_kept=True)
         for folder in files.folders()
         if folder not in known and (plan := files.read_plan(folder)) is not None and plan.get("keep")
     ]
     return sorted([*own, *kept], key=lambda one: one.name)
 
 
-def stop_serving(name: str | None = None) -> list[str]:
+def stop_serving(session: Connection, name: str | None = None) -> list[str]:
     """Stop serving flows; what runs is cancelled. Blocks until their processes have ended.
 
     Args:
+        session: The kernel's connection to Prefect.
         name: Only the deployment of this name; all if not given.
 
     Returns:
@@ -313,7 +322,7 @@ def stop_serving(name: str | None = None) -> list[str]:
     Raises:
         NbfuturesError: If no flow is served under this name.
     """
-    served = served_flows()
+    served = served_flows(session)
     chosen = [one for one in served if name in (None, one.name)]
     if name is not None and not chosen:
         known = ", ".join(one.name for one in served) or "none"
