@@ -14,8 +14,8 @@ from prefect.client.orchestration import get_client
 from tests.support import eventually
 
 import nbfutures as nbf
+from nbfutures import api
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, PicklingError, ServeError
-from nbfutures.runtime.deployments import serving
 
 FILE = Path(__file__).with_name("deployed_flow.py")
 
@@ -45,7 +45,7 @@ def test_a_flow_of_the_notebook_is_served_run_and_cancelled_in_the_middle(server
         with pytest.raises(ValueError, match="-1 is negative"):
             job[1].result(10)
         assert served.is_ready
-        assert served in serving.served_flows()
+        assert served in api.served_flows()
         (running,) = served.running()
         assert running == "behaving/nightly 2"
         assert running in str(served)
@@ -125,7 +125,7 @@ def test_a_flow_that_cannot_be_loaded_tells_why_and_where_its_log_is(server):
         job.result(90)
     assert not made.is_alive
     assert str(made.log) in repr(job)
-    assert made not in serving.served_flows()
+    assert made not in api.served_flows()
 
 
 _KERNEL = """
@@ -164,7 +164,7 @@ def test_a_kept_process_outlives_its_kernel_and_another_one_finds_and_stops_it(s
     pid = int(kernel.read(150))
     kernel.say()
     assert kernel.end()[0] == 0
-    (found,) = [one for one in serving.served_flows() if one.name == "kept/kernel"]
+    (found,) = [one for one in api.served_flows() if one.name == "kept/kernel"]
     try:
         assert found.pid == pid
         assert found.is_ready

@@ -8,7 +8,7 @@ from nbfutures.api.dashboard import dashboard
 from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
 from nbfutures.api.limits import delete_limit, limit, limits, limits_view
-from nbfutures.api.serving import Serving, serve, stop_serving
+from nbfutures.api.serving import Serving, serve, served_flows, stop_serving
 from nbfutures.api.submitter import Submitter, attached
 from nbfutures.errors import NbfuturesError
 from nbfutures.runtime.deployments.serving import ServedFlow
@@ -42,6 +42,7 @@ __all__ = [
     "options",
     "run",
     "serve",
+    "served_flows",
     "session_defaults",
     "session_jobs",
     "set_session_defaults",
@@ -71,6 +72,10 @@ def options(**changes: Any) -> Submitter:
 
     Raises:
         InvalidOptionError: If an option is not known or has a value that it cannot take.
+
+    Examples:
+        >>> nbf.options(workers=4, retries=2).map(fetch, urls)
+        >>> nbf.options(deployment="etl/nightly").map([{"day": "mon"}, {"day": "tue"}])
     """
     return Submitter(changes)
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError
 from nbfutures.runtime.background import serving
-from nbfutures.runtime.deployments.serving import serve_flow, served_flows
-from nbfutures.runtime.deployments.serving import stop_serving as stop_flows
+from nbfutures.runtime.deployments import serving as deployments
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.work import is_prefect_flow
 from nbfutures.views.serving import serving_text
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from nbfutures.runtime.background.serving import Service, ServiceStatus
     from nbfutures.runtime.deployments.serving import ServedFlow
 
-__all__ = ["Serving", "serve", "stop_serving"]
+__all__ = ["Serving", "serve", "served_flows", "stop_serving"]
 
 _LOOK_SECONDS = 0.05
 
@@ -66,7 +65,7 @@ def serve(
                 "A flow is served as a deployment, which has a name: nbf.serve(my_flow, name='nightly'). To run it as "
                 "a background task, call it in a task, and serve that: flows have no .delay()."
             )
-        return serve_flow(what[0], name, get_session(), workers=workers, keep=keep)
+        return deployments.serve_flow(what[0], name, session=get_session(), workers=workers, keep=keep)
     if name is not None:
         raise MapArgumentsError(
             "name is for a flow, which becomes a deployment: put @flow above the function. Tasks have their own names."
@@ -94,10 +93,18 @@ def stop_serving(*names: str) -> list[str]:
         >>> nbf.stop_serving("fetch")
         ['fetch']
     """
-    flows = [name for name in names if "/" in name]
+    session = get_session()
+    stopped: list[str] = []
+    for name in names or [None]:
+        if name is None or "/" in name:
+            stopped += deployments.stop_serving(session, name)
     tasks = [name for name in names if "/" not in name]
-    stopped = [stopped for name in flows for stopped in stop_flows(name)] if names else stop_flows()
     return stopped + (serving.stop(tasks) if tasks or not names else [])
+
+
+def served_flows() -> list[ServedFlow]:
+    """Return the flows that this kernel serves, and those that were kept when their kernel ended, by name."""
+    return deployments.served_flows(get_session())
 
 
 class Serving:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
 import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime import server_state
@@ -39,6 +41,8 @@ ERROR = "error"
 """Why the process ended."""
 LOG = "log"
 """What the process and the flow runs print."""
+
+_OLD_SECONDS = 3600.0
 
 _MODULE = '''\
 """The flow {name!r} of a notebook, as it was when it was served; written by nbfutures."""
@@ -101,9 +105,12 @@ def remove_ended(kept: set[Path]) -> None:
         kept: Those that stay all the same: their process may be about to start.
     """
     for folder in (server_state.state_directory() / "served").glob("*"):
-        # A folder without a lock may be another kernel's that has just made it.
-        if folder not in kept and (folder / LOCK).exists() and not is_held(folder / LOCK):
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder in kept or is_held(folder / LOCK):
+            continue
+        with contextlib.suppress(OSError):
+            # Without a lock it may be another kernel's, whose process is about to start.
+            if (folder / LOCK).exists() or time.time() - folder.stat().st_mtime > _OLD_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(file: Path, text: str) -> None:

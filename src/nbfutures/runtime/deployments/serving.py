@@ -16,7 +16,6 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError, PicklingError, ServeError
-from nbfutures.runtime.contracts import Connected, Connection
 from nbfutures.runtime.deployments import folder as files
 from nbfutures.runtime.process_lock import is_held
 from nbfutures.runtime.runners import default_workers
@@ -33,8 +32,21 @@ _TAIL = 5
 _WIDTH = 300
 
 
-class ServingSession(Connection, Connected, Protocol):
-    """What connects to Prefect, and has the local server; `Session` is what it is."""
+class Connection(Protocol):
+    """The kernel's connection to Prefect; `Session` is what it is."""
+
+    @property
+    def lease(self) -> Any:
+        """The lease on the local server; `None` where the user has chosen one."""
+        ...
+
+    def start(self) -> None:
+        """Connect in the background."""
+        ...
+
+    def wait_until_ready(self, stop: threading.Event | None = None) -> None:
+        """Block until Prefect answers."""
+        ...
 
 
 class ServedFlow:
@@ -43,15 +55,17 @@ class ServedFlow:
     Args:
         name: The deployment: "flow/name".
         folder: What the process needs.
+        session: The kernel's connection to Prefect.
         is_kept: Whether it goes on when the kernel ends.
     """
 
-    def __init__(self, name: str, folder: Path, *, is_kept: bool) -> None:
+    def __init__(self, name: str, folder: Path, session: Connection, *, is_kept: bool) -> None:
         self.name = name
         """The deployment, for `nbf.options(deployment=...)`."""
         self.is_kept = is_kept
         """Whether it goes on when the kernel ends."""
         self._folder = folder
+        self._session = session
         self._process: subprocess.Popen[bytes] | None = None
         self._is_launching = False
         self._problem: BaseException | None = None
@@ -94,9 +108,13 @@ class ServedFlow:
 
     def running(self) -> list[str]:
         """Return the names of the flow runs that run now. Asks Prefect, and blocks for that."""
+        if not self.is_ready:
+            return []
+        # A kernel that found it may not be connected yet: without that, Prefect would start a server of its own.
+        self._session.wait_until_ready()
         from nbfutures.runtime.deployments.running import running_flow_runs
 
-        return running_flow_runs(self.name) if self.is_ready else []
+        return running_flow_runs(self.name)
 
     def check(self) -> None:
         """Raise `ServeError` if the process has ended without being told to."""
@@ -173,26 +191,23 @@ class ServedFlow:
 
     # --- starting --------------------------------------------------------------------------------------------------
 
-    def launch(self, before: list[ServedFlow], session: ServingSession) -> None:
+    def launch(self, before: list[ServedFlow]) -> None:
         """Start the process in the background, once Prefect answers.
 
         Args:
-            session: Connects to Prefect.
             before: Served under the same name: they end first, so that no flow run goes to the old code.
         """
         self._is_launching = True
-        threading.Thread(
-            target=self._launch, args=(before, session), name=f"nbfutures serve {self.name}", daemon=True
-        ).start()
+        threading.Thread(target=self._launch, args=(before,), name=f"nbfutures serve {self.name}", daemon=True).start()
 
-    def _launch(self, before: list[ServedFlow], session: ServingSession) -> None:
+    def _launch(self, before: list[ServedFlow]) -> None:
         try:
             for one in before:
                 one.stop()
-            session.wait_until_ready(self._stopped)
+            self._session.wait_until_ready(self._stopped)
             with self._lock:
                 if not self._stopped.is_set():
-                    self._process = self._start(is_local_server=session.lease is not None)
+                    self._process = self._start(is_local_server=self._session.lease is not None)
         except BaseException as error:
             self._problem = error
         finally:
@@ -222,7 +237,7 @@ _served_lock = threading.Lock()
 
 
 def serve_flow(
-    flow: Any, name: str, session: ServingSession, *, workers: int | None = None, keep: bool = False
+    flow: Any, name: str, *, session: Connection, workers: int | None = None, keep: bool = False
 ) -> ServedFlow:
     """Serve a flow as a deployment from a process of its own. Does not block.
 
@@ -232,7 +247,7 @@ def serve_flow(
     Args:
         flow: A Prefect flow, also one that is defined in the notebook.
         name: Name of the deployment.
-        session: Connects to Prefect.
+        session: The kernel's connection to Prefect.
         workers: How many of its flow runs run at once, each in a process; the number of CPUs if not given.
         keep: Whether to go on when the kernel ends.
 
@@ -250,7 +265,8 @@ def serve_flow(
         )
     if not isinstance(name, str) or not name.strip() or any(sign in name for sign in "/%&<>"):
         raise InvalidOptionError(
-            f"name must be a text without / % & < >, got {name!r}. The deployment is then called '{flow.name}/<name>'."
+            f"name must be a text without / % & < >, got {name!r}. With name='nightly' the deployment is called "
+            f"'{flow.name}/nightly'."
         )
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise InvalidOptionError(f"workers must be a whole number of at least 1, got {workers!r}.")
@@ -268,30 +284,36 @@ def serve_flow(
     packed = _packed(flow)
     session.start()
     with _served_lock:
-        before = [one for one in served_flows() if one.name == full_name]
+        before = [one for one in served_flows(session) if one.name == full_name]
         files.remove_ended({one._folder for one in _served.values()})
-        made = ServedFlow(full_name, files.make_folder(full_name, flow.fn.__name__, packed, plan), is_kept=keep)
+        folder = files.make_folder(full_name, flow.fn.__name__, packed, plan)
+        made = ServedFlow(full_name, folder, session, is_kept=keep)
         _served[full_name] = made
-    made.launch(before, session)
+    made.launch(before)
     return made
 
 
-def served_flows() -> list[ServedFlow]:
-    """Return the flows that this kernel serves, and those that were kept, by name."""
+def served_flows(session: Connection) -> list[ServedFlow]:
+    """Return the flows that this kernel serves, and those that were kept, by name.
+
+    Args:
+        session: The kernel's connection to Prefect.
+    """
     own = [one for one in _served.values() if one.is_alive]
     known = {one._folder for one in own}
     kept = [
-        ServedFlow(plan["full_name"], folder, is_kept=True)
+        ServedFlow(plan["full_name"], folder, session, is_kept=True)
         for folder in files.folders()
         if folder not in known and (plan := files.read_plan(folder)) is not None and plan.get("keep")
     ]
     return sorted([*own, *kept], key=lambda one: one.name)
 
 
-def stop_serving(name: str | None = None) -> list[str]:
+def stop_serving(session: Connection, name: str | None = None) -> list[str]:
     """Stop serving flows; what runs is cancelled. Blocks until their processes have ended.
 
     Args:
+        session: The kernel's connection to Prefect.
         name: Only the deployment of this name; all if not given.
 
     Returns:
@@ -300,7 +322,7 @@ def stop_serving(name: str | None = None) -> list[str]:
     Raises:
         NbfuturesError: If no flow is served under this name.
     """
-    served = served_flows()
+    served = served_flows(session)
     chosen = [one for one in served if name in (None, one.name)]
     if name is not None and not chosen:
         known = ", ".join(one.name for one in served) or "none"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from prefect.exceptions import ObjectNotFound
 
+from nbfutures.runtime.deployments.serving import find_served
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -54,17 +56,24 @@ class WaitingNote:
         self._say("" if self._run.stopped.is_set() else self._reason(client, found))
 
     def _reason(self, client: SyncPrefectClient, found: Sequence[FlowRun]) -> str:
+        served = find_served(self._name)
+        if served is not None and not served.is_alive and found:
+            # Flow runs that ran there when it was killed are told as running for ever.
+            return f"{self._name!r} is not served any longer: serve the flow again, or cancel the job"
         states = [one.state for one in found if one.state is not None]
         if not states or any(not state.is_scheduled() and not state.is_paused() for state in states):
             self._waiting_since = None
             return ""
-        now = time.monotonic()
-        self._waiting_since = self._waiting_since or now
+        self._waiting_since = self._waiting_since or time.monotonic()
         if any(state.is_paused() for state in states):
             return "paused in Prefect: resume the flow runs there"
         if any(state.name == "AwaitingConcurrencySlot" for state in states):
             return f"waiting for a slot: {self._name!r} has a concurrency limit"
-        if now - self._waiting_since < _PATIENCE_SECONDS:
+        return self._no_worker(client, self._waiting_since)
+
+    def _no_worker(self, client: SyncPrefectClient, since: float) -> str:
+        now = time.monotonic()
+        if now - since < _PATIENCE_SECONDS:
             return ""
         if now - self._asked > _ASK_SECONDS:
             self._asked = now
