@@ -32,7 +32,6 @@ from prefect.states import Cancelled, Crashed, Failed, Pending
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.task_worker import read_parameters
 from prefect.utilities.annotations import NotSet
-from prefect.utilities.engine import emit_task_run_state_change_event
 
 from nbfutures.runtime.background.packed_tasks import read_tasks
 from nbfutures.runtime.background.records import WorkerRecord, is_cancelled, read_services, worker_record
@@ -169,7 +168,7 @@ class _Worker:
         pending.state_details.task_run_id = task_run.id
         pending.state_details.flow_run_id = task_run.flow_run_id
         task_run.state = pending
-        emit_task_run_state_change_event(task_run=task_run, initial_state=scheduled, validated_state=pending)
+        # Not told, as Prefect's workers do: an event that comes from no run takes a task run out of its flow run.
         arguments: dict[str, Any] = {
             "task": task,
             "task_run_id": task_run.id,
