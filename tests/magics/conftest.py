@@ -102,6 +102,16 @@ class FakeApi:
     def set_session_defaults(self, options):
         self.defaults = options
 
+    def serve(self, *tasks, **options):
+        self.log.append(("serve", tasks, options))
+        return f"serving {len(tasks)}"
+
+    def stop_serving(self, *names):
+        if "nothing" in names:
+            raise NbfuturesError("Nobody serves nothing.")
+        self.log.append(("stop", names))
+        return list(names)
+
     def default_workers(self):
         return 6
 

@@ -12,7 +12,7 @@ from nbfutures.magics import load_ipython_extension, unload_ipython_extension
 from nbfutures.magics.settings import NBFutures
 from nbfutures.model.options import JobOptions
 
-MAGICS = {"line": {"map", "submit", "jobs", "runner"}, "cell": {"map", "submit", "flow"}}
+MAGICS = {"line": {"map", "submit", "jobs", "runner", "serve"}, "cell": {"map", "submit", "flow"}}
 
 
 def state(shell):
