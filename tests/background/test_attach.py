@@ -25,11 +25,12 @@ gate = FileGate({place!r})
 if {serves}:
     serving = nbf.serve(visit, workers=1, limit=4, keep={keep})
     assert serving.wait(120), serving
-    print(*serving.pids(), flush=True)
 job = nbf.options(background=True, name={name!r}).map(visit, nbf.unmapped(gate), range(6))
-job.wait(0.1)
-input()
-print(job.counts, flush=True)
+while job.counts.running < 2 if {serves} else not job.snapshot.note.startswith("waiting for a worker"):
+    job.wait(0.05)
+while job.counts.settled < 4 and {serves}:
+    job.wait(0.05)
+print(*(serving.pids() if {serves} else []), flush=True)
 input()
 """
 
@@ -51,7 +52,6 @@ def begin(start_kernel, tmp_path, request):
 def test_a_job_goes_on_without_its_kernel_and_is_attached_with_every_outcome(begin, gate):
     kernel = begin("survivor", keep=True)
     kernel.read(180)
-    gate.wait_for(2)
     kernel.kill()
     job = nbf.attach("survivor")
     assert len(job) == 6
@@ -74,7 +74,6 @@ def test_a_job_goes_on_without_its_kernel_and_is_attached_with_every_outcome(beg
 def test_workers_end_with_their_kernel_and_what_is_left_runs_by_others(begin, gate):
     kernel = begin("orphan")
     [pid] = kernel.read(180).split()
-    gate.wait_for(2)
     kernel.kill()
     eventually(lambda: not _is_alive(int(pid)))
     job = nbf.attach("orphan")
@@ -90,7 +89,6 @@ def test_workers_end_with_their_kernel_and_what_is_left_runs_by_others(begin, ga
 
 def test_a_kernel_that_ends_does_not_cancel_its_background_job(begin):
     kernel = begin("left", serves=False)
-    kernel.say()
     kernel.read(180)
     kernel.say()
     status, _ = kernel.end()

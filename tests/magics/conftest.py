@@ -12,7 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
+from nbfutures.errors import MapArgumentsError, NbfuturesError
 from nbfutures.magics import load_ipython_extension, unload_ipython_extension
 from nbfutures.model.options import JobOptions
 
@@ -75,8 +75,6 @@ class FakeApi:
     warm_ups: int = 0
     closings: int = 0
     error_while_waiting: BaseException | None = None
-    served: list[Any] = field(default_factory=list)
-    stopped: list[Any] = field(default_factory=list)
 
     @property
     def job(self) -> FakeJob:
@@ -117,24 +115,21 @@ class FakeApi:
     def delete_limit(self, name, *, tag=False):
         self.log.append(("delete", name, tag))
 
+    def serve(self, *tasks, **options):
+        self.log.append(("serve", tasks, options))
+        return f"serving {len(tasks)}"
+
+    def stop_serving(self, *names):
+        if "nothing" in names:
+            raise NbfuturesError("Nobody serves nothing.")
+        self.log.append(("stop", names))
+        return list(names)
+
     def default_workers(self):
         return 6
 
     def workers_of(self, options):
         return options.workers or 6
-
-    def serve(self, flow, **options):
-        if options["name"] is None:
-            raise InvalidOptionError("name must be a text")
-        self.served.append((flow, options))
-        return "served"
-
-    def served_flows(self):
-        return ["flow/nightly: served by process 1" for _ in self.served]
-
-    def stop_serving(self, name=None):
-        self.stopped.append(name)
-        return ["flow/nightly"]
 
     def warm_up(self):
         self.warm_ups += 1

@@ -1,39 +1,60 @@
-"""`%serve`: a flow becomes a deployment, those that are served are listed, and stopped."""
+"""`%serve`, and `--background`."""
 
 import pytest
 
 
 @pytest.fixture
 def nb(notebook):
-    notebook.run("def report(day): return day\nn = 2")
+    notebook("class pages:\n    @staticmethod\n    def fetch(x): return x\ndef parse(x): return x")
     return notebook
 
 
-def test_a_flow_is_served_under_its_name(nb, fake):
-    assert nb("%serve report --name nightly --workers 2*n --keep") == "served"
-    assert fake.served == [(nb.ns["report"], {"name": "nightly", "workers": 4, "keep": True})]
-    assert nb("made = %serve report -n x\nmade") == "served"
+@pytest.mark.parametrize("names", ["parse pages.fetch", "parse, pages.fetch"])
+def test_serve_serves_the_tasks_that_are_named(nb, fake, names):
+    assert nb(f"%serve {names} --workers 2 --limit 4 --keep") == "serving 2"
+    tasks = (nb.ns["parse"], nb.ns["pages"].fetch)
+    assert fake.log == [("serve", tasks, {"workers": 2, "limit": 4, "keep": True})]
 
 
-def test_a_semicolon_hides_what_is_served(nb, fake):
-    assert nb("%serve report -n nightly;") is None
-    assert len(fake.served) == 1
+def test_serve_alone_tells_who_serves_what(nb, fake):
+    assert nb("%serve") == "serving 0"
+    assert nb("%serve parse;") is None
 
 
-def test_without_a_flow_it_lists_what_is_served(nb):
-    assert "Nothing is served" in nb.run("%serve").out
-    nb("%serve report -n nightly")
-    ran = nb.run("%serve")
-    assert (ran.value, ran.out) == (None, "flow/nightly: served by process 1\n")
+@pytest.mark.parametrize(
+    ("line", "names"), [("--stop", ()), ("--stop parse", ("parse",)), ("parse --stop", ("parse",))]
+)
+def test_serve_stops(nb, fake, line, names):
+    ran = nb.run(f"%serve {line}")
+    assert fake.log == [("stop", names)]
+    assert ran.out.strip() == f"No longer served: {', '.join(names) or 'nothing was'}"
 
 
-@pytest.mark.parametrize(("line", "name"), [("--stop", None), ("--stop flow/nightly", "flow/nightly")])
-def test_stop_ends_all_or_the_one_that_is_named(nb, fake, line, name):
-    assert nb.run(f"%serve {line}").out == "stopped flow/nightly\n"
-    assert fake.stopped == [name]
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("fetch", "name 'fetch' is not defined. Run the cell that defines it first."),
+        ("parse(1)", "'parse(1)' is no name. Write it as in: %serve first second --workers 2."),
+        ("--stop nothing", "Nobody serves nothing."),
+        ("parse --wrokers 2", "There is no option --wrokers; did you mean --workers?"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(nb, line, message):
+    assert nb.run(f"%serve {line}").usage_error == message
 
 
-def test_what_is_wrong_is_one_line(nb):
-    assert "name" in nb.run("%serve report").usage_error
-    assert "nothing_here" in nb.run("%serve nothing_here -n x").usage_error
-    assert "did you mean --name" in nb.run("%serve report --nam x").usage_error
+def test_background_is_handed_on(nb, fake):
+    nb("%map --background parse([1])")
+    assert fake.job.options == {"background": True}
+
+
+@pytest.mark.parametrize("head", ["%%map x in [1]", "%%submit"])
+def test_a_cell_cannot_be_a_background_task(nb, head):
+    message = nb.run(f"{head} --background\n1").usage_error
+    assert message.startswith(f"{head.split()[0]} cannot run in the background: workers serve tasks that have a name.")
+
+
+def test_a_flow_is_served_by_the_name_of_its_deployment_and_stopped_by_that(nb, fake):
+    nb("%serve parse --name nightly --workers 2")
+    nb("%serve --stop parse/nightly")
+    assert fake.log == [("serve", (nb.ns["parse"],), {"name": "nightly", "workers": 2}), ("stop", ("parse/nightly",))]

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.background import serving
+from nbfutures.runtime.background.records import key_of_busy
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -79,11 +80,12 @@ class Attendance:
                 found = await workers_serving(self._loop, self._task.task_key)
             except Exception:
                 _logger.debug("Prefect does not tell who serves a task", exc_info=True)
-                return
-            if found:
-                self.workers = max(found, self.workers)
-                self._seen = time.monotonic()
-            self._knows = True
+                self._knows = False
+            else:
+                if found or not self._knows:
+                    self.workers = max(found, self.workers)
+                    self._seen = time.monotonic()
+                self._knows = True
             await asyncio.sleep(_LOOK_SECONDS)
 
 
@@ -93,7 +95,7 @@ _WAITING = "waiting for a worker"
 async def workers_serving(loop: ApiLoop, task_key: str) -> int:
     """Return how many worker processes serve a task; within the loop."""
     client = await loop.client()
-    asked = {"task_worker_filter": {"task_keys": [task_key]}}
+    asked = {"task_worker_filter": {"task_keys": [task_key, key_of_busy(task_key)]}}
     answer = await client.request("POST", "/task_workers/filter", json=asked)
     answer.raise_for_status()
     return len(answer.json())

@@ -31,6 +31,7 @@ __all__ = [
     "ServiceRecord",
     "WorkerRecord",
     "is_cancelled",
+    "key_of_busy",
     "mark_cancelled",
     "read_services",
     "serving_directory",
@@ -153,6 +154,11 @@ def mark_cancelled(flow_run_id: object, *, is_cancelled: bool) -> None:
 def is_cancelled(flow_run_id: object) -> bool:
     """Tell whether nothing more of a flow run is to begin, as far as it was cancelled on this machine."""
     return (serving_directory() / f"cancelled-{flow_run_id}").exists()
+
+
+def key_of_busy(task_key: str) -> str:
+    """Return what a worker says that it serves while it takes no more items of a task."""
+    return f"busy {task_key}"
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:

@@ -32,13 +32,13 @@ from prefect.states import Cancelled, Crashed, Failed, Pending
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.task_worker import read_parameters
 from prefect.utilities.annotations import NotSet
-from prefect.utilities.engine import emit_task_run_state_change_event
 
 from nbfutures.runtime.background.packed_tasks import read_tasks
-from nbfutures.runtime.background.records import WorkerRecord, is_cancelled, read_services, worker_record
+from nbfutures.runtime.background.records import WorkerRecord, is_cancelled, key_of_busy, read_services, worker_record
 from nbfutures.runtime.server import lease_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from uuid import UUID
 
     from prefect.client.orchestration import PrefectClient
@@ -52,6 +52,8 @@ __all__ = ["main"]
 
 _AGAIN_SECONDS = 1.0
 """Until Prefect is asked again, where the connection to it broke."""
+_FULL_SECONDS = 0.5
+"""For which the server may hold an item back for a worker that has no free slot."""
 _KNOWN_SECONDS = 1.0
 """For which it is believed that a job goes on: how late a cancel takes effect that comes from Prefect's interface."""
 _FAREWELL_SECONDS = 4.0
@@ -101,17 +103,11 @@ class _Worker:
     async def _listen(self, client: PrefectClient) -> None:
         slots = asyncio.Semaphore(self._service.limit)
         while True:
-            given = Subscription(
-                model=TaskRun,
-                path="/task_runs/subscriptions/scheduled",
-                keys=self._tasks.keys(),
-                client_id=f"{socket.gethostname()}-{os.getpid()}",
-                base_url=PREFECT_API_URL.value(),
-            )
+            given = self._subscription(self._tasks)
             self._record.is_ready = self._is_dirty = True
             try:
-                while True:
-                    # First: what is taken from the server cannot be given to another worker any more.
+                while await _is_free(slots):
+                    # First a slot: what is taken from the server cannot be given to another worker any more.
                     await slots.acquire()
                     try:
                         task_run = await anext(given)
@@ -123,9 +119,29 @@ class _Worker:
                 _logger.exception("Prefect's server is asked again")
                 await asyncio.sleep(_AGAIN_SECONDS)
             finally:
-                # Else the server goes on giving.
-                with contextlib.suppress(Exception):
-                    await given.websocket.close()
+                await _close(given)
+            if slots.locked():
+                await self._stay_away(slots)
+
+    async def _stay_away(self, slots: asyncio.Semaphore) -> None:
+        """Ask for nothing until there is a free slot: the server holds an item back for each worker that asks."""
+        away = self._subscription(map(key_of_busy, self._tasks))
+        asking = asyncio.ensure_future(anext(away))
+        try:
+            async with slots:
+                pass
+        finally:
+            asking.cancel()
+            await _close(away)
+
+    def _subscription(self, keys: Iterable[str]) -> Subscription[TaskRun]:
+        return Subscription(
+            model=TaskRun,
+            path="/task_runs/subscriptions/scheduled",
+            keys=keys,
+            client_id=f"{socket.gethostname()}-{os.getpid()}",
+            base_url=PREFECT_API_URL.value(),
+        )
 
     def _begin(self, client: PrefectClient, task_run: TaskRun, slots: asyncio.Semaphore) -> None:
         self._record.running[str(task_run.id)] = task_run.name
@@ -169,7 +185,7 @@ class _Worker:
         pending.state_details.task_run_id = task_run.id
         pending.state_details.flow_run_id = task_run.flow_run_id
         task_run.state = pending
-        emit_task_run_state_change_event(task_run=task_run, initial_state=scheduled, validated_state=pending)
+        # Not told, as Prefect's workers do: an event that comes from no run takes a task run out of its flow run.
         arguments: dict[str, Any] = {
             "task": task,
             "task_run_id": task_run.id,
@@ -239,6 +255,21 @@ class _Worker:
             if self._is_dirty:
                 self._is_dirty = False
                 self._record.write(self._file)
+
+
+async def _is_free(slots: asyncio.Semaphore) -> bool:
+    """Wait a moment for a free slot."""
+    try:
+        async with asyncio.timeout(_FULL_SECONDS), slots:
+            return True
+    except TimeoutError:
+        return False
+
+
+async def _close(given: Subscription[TaskRun]) -> None:
+    # Else the server goes on giving. There is no connection where it was refused.
+    with contextlib.suppress(Exception):
+        await given.websocket.close()
 
 
 def _prepared(packed: PackedTask) -> Task[Any, Any]:
