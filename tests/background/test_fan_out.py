@@ -6,10 +6,10 @@ import asyncio
 import os
 
 import pytest
+from tests.background.conftest import define
 from tests.support import eventually
 
 import nbfutures as nbf
-from background.conftest import define
 
 CELL = """
 import os

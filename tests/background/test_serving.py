@@ -6,10 +6,10 @@ import os
 import signal
 
 import pytest
+from tests.background.conftest import define
 from tests.support import eventually
 
 import nbfutures as nbf
-from background.conftest import define
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError, WorkerDiedError
 
 FIRST = """

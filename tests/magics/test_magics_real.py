@@ -7,7 +7,7 @@ import sys
 import traceback
 
 import pytest
-from flow_cells import FLOW_CELLS
+from tests.magics.flow_cells import FLOW_CELLS
 
 from nbfutures import api
 
