@@ -61,7 +61,7 @@ def serve(
         if limit is not None:
             raise InvalidOptionError("limit is for tasks. Say how many flow runs run at once: workers=2.")
         if name is None:
-            raise InvalidOptionError(
+            raise MapArgumentsError(
                 "A flow is served as a deployment, which has a name: nbf.serve(my_flow, name='nightly'). To run it as "
                 "a background task, call it in a task, and serve that: flows have no .delay()."
             )
