@@ -20,6 +20,7 @@ import nbfutures as nbf
 from nbfutures.api import find_job
 from nbfutures.runtime import flow_watch
 from nbfutures.runtime.dispatcher import Dispatcher
+from nbfutures.runtime.summaries import flush_summaries
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ def summaries(join):
 
     def read(job):
         join()
+        flush_summaries(30)
         asked = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=job._run.flow_run_ids))
         with get_client(sync_client=True) as client:
             # Prefect has some of its own, for results.
@@ -329,5 +331,25 @@ def test_a_summary_that_cannot_be_made_is_no_error_of_the_job(summaries):
 def test_the_summary_is_one_request(requests_to_prefect, join):
     assert nbf.map(abs, range(3)).result(60) == [0, 1, 2]
     join()
+    flush_summaries(30)
     assert sum("/artifacts/" in one for one in requests_to_prefect) == 1
     assert find_job("abs").is_done
+
+
+def test_small_jobs_that_follow_one_another_do_not_wait_for_summaries(requests_to_prefect, summaries):
+    jobs = [nbf.map(same, [number]) for number in range(3)]
+    for job in jobs:
+        assert job.wait(60)
+    begun = [number for number, one in enumerate(requests_to_prefect) if one.endswith("/flow_runs/ 201 Created")]
+    sent = [number for number, one in enumerate(requests_to_prefect) if "/artifacts/" in one]
+    assert not sent or max(begun) < min(sent)
+    assert len(summaries(jobs[0])) == 1
+
+
+def test_a_summary_comes_by_itself(join):
+    job = nbf.map(same, [1])
+    assert job.wait(60)
+    join()
+    asked = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=job._run.flow_run_ids))
+    with get_client(sync_client=True) as client:
+        assert eventually(lambda: client.read_artifacts(artifact_filter=asked))

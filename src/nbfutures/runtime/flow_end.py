@@ -1,12 +1,10 @@
-"""What Prefect is told of a job's end: the state of its flow run, and a summary below it."""
+"""What Prefect is told of a job's end: the state of its flow run."""
 
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 
-from prefect.client.schemas.actions import ArtifactCreate
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from nbfutures.runtime.flow_start import changed_settings
@@ -19,9 +17,8 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.contracts import Run
 
-__all__ = ["count_words", "final_state", "force_cancelled", "record_summary"]
+__all__ = ["count_words", "crashed_state", "final_state", "force_cancelled"]
 
-_KEY_LENGTH = 80
 _RETRIES = 2
 """Of a request: nobody waits for it, but the job's thread should not hang on a server that is away."""
 _MESSAGE = 1_000
@@ -78,34 +75,3 @@ def force_cancelled(run: Run, flow_run_id: UUID) -> None:
             client.set_flow_run_state(flow_run_id, Cancelled(message=count_words(run)), force=True)
     except Exception:
         _logger.debug("Prefect could not be told that %s was cancelled", run.key, exc_info=True)
-
-
-def record_summary(run: Run, flow_run_id: UUID | None) -> None:
-    """Put the summary of a job below its flow run, as an artifact: one request; trouble with it is logged only.
-
-    To be called once the job has ended for those who wait for it. Nothing is done for a dry run.
-
-    Args:
-        run: The job.
-        flow_run_id: Its flow run; `None` if Prefect never began one.
-    """
-    if flow_run_id is None or run.summarize is None or run.options.dry_run or not has_api():
-        return
-    try:
-        artifact = ArtifactCreate(
-            key=_key(run.name),
-            type="markdown",
-            description=f"How the items of {run.name!r} ended",
-            data=run.summarize(),
-            flow_run_id=flow_run_id,
-        )
-        with shared_client() as client, changed_settings("client", max_retries=_RETRIES):
-            client.create_artifact(artifact)
-    except Exception:
-        _logger.debug("The summary of %s could not be recorded", run.key, exc_info=True)
-
-
-def _key(name: str) -> str:
-    """Return the artifact's key, which Prefect wants in small letters: jobs of one name have one, and so a history."""
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:_KEY_LENGTH].strip("-")
-    return f"nbfutures-{slug}" if slug else "nbfutures-job"

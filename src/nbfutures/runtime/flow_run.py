@@ -16,7 +16,7 @@ from prefect.exceptions import UpstreamTaskError
 from nbfutures.errors import JobCrashedError
 from nbfutures.runtime import flow_start
 from nbfutures.runtime.dispatcher import Dispatcher
-from nbfutures.runtime.flow_end import crashed_state, final_state, force_cancelled, record_summary
+from nbfutures.runtime.flow_end import crashed_state, final_state, force_cancelled
 from nbfutures.runtime.flow_watch import watched_in_prefect
 from nbfutures.runtime.inline_lane import InlineLaneWindow, InlineTaskWindow
 from nbfutures.runtime.lane_window import LaneWindow
@@ -25,7 +25,7 @@ from nbfutures.runtime.lasting_print import lasting_print, logs_prints
 from nbfutures.runtime.names import argument_words, flow_name, run_name
 from nbfutures.runtime.runners import KERNEL_RUNNERS, make_runner
 from nbfutures.runtime.runners.threads import nesting
-from nbfutures.runtime.shared_client import shared_client
+from nbfutures.runtime.summaries import record_summary
 from nbfutures.runtime.task_window import TaskWindow
 from nbfutures.runtime.work import name_of
 
@@ -209,14 +209,13 @@ def run_calls(
     }
     launch = _launches[key] = _Launch(run, work, indices, make_window)
     try:
-        # The client is kept for what is told after the end: by then, the kernel may have let go of Prefect.
-        with shared_client(), flow_settings(run):
+        with flow_settings(run):
             ended = flow_start.start_flow(named, parameters, name=f"{run.name}{again}")
             if ended.is_cancelling() and launch.flow_run_id is not None:
                 # Somebody has cancelled it in its last moment, so that Prefect did not take its final state.
                 force_cancelled(run, launch.flow_run_id)
-            if launch.is_over:
-                record_summary(run, launch.flow_run_id)
+        if launch.is_over:
+            record_summary(run, launch.flow_run_id)
     except Exception:
         if not launch.is_over:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, State
 
-__all__ = ["changed_settings", "one_at_a_time", "start_flow", "started"]
+__all__ = ["changed_settings", "last_start", "one_at_a_time", "start_flow", "started"]
 
 _START_SECONDS = 3.0
 
@@ -33,9 +34,12 @@ class _Turn:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._holder: int | None = None
+        self.moved = time.monotonic()
+        """When it was last taken or given back."""
 
     def acquire(self) -> None:
         """Wait for the turn of the calling thread, but not for ever: a start that hangs must not hold up the others."""
+        self.moved = time.monotonic()
         if self._lock.acquire(timeout=_START_SECONDS):
             self._holder = threading.get_ident()
 
@@ -43,6 +47,7 @@ class _Turn:
         """Let the next one start, if it is the calling thread's turn."""
         if self._holder == threading.get_ident():
             self._holder = None
+            self.moved = time.monotonic()
             self._lock.release()
 
 
@@ -62,6 +67,11 @@ def one_at_a_time() -> Iterator[None]:
 def started() -> None:
     """Say, on the thread of a flow run, that it has started."""
     _turn.release()
+
+
+def last_start() -> float:
+    """Return when a flow run was last about to start, or had started, by `time.monotonic`."""
+    return _turn.moved
 
 
 def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str) -> State[Any]:

@@ -8,6 +8,7 @@ import importlib
 import sys
 import threading
 import time
+from contextlib import suppress
 from contextvars import Context, copy_context
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ _HEALTH_SECONDS = 0.5
 _REACH_SECONDS = 5.0
 _RECHECKS = 3
 _DRAIN_SECONDS = 10.0
+_FLUSH_SECONDS = 2.0
 _JOBS_KEPT = 100
 _WARM = (
     "nbfutures.runtime.background.serving",
@@ -136,6 +138,7 @@ class Session:
             for run in running:
                 if run.thread is not None:
                     run.thread.join()
+            _flush_summaries(_DRAIN_SECONDS)
             return
         for run in running:
             run.cancel("Cancelled since the kernel ended.")
@@ -143,6 +146,7 @@ class Session:
         for run in running:
             if run.thread is not None:
                 run.thread.join(max(deadline - time.monotonic(), 0.0))
+        _flush_summaries(deadline - time.monotonic())
 
     def _warn_of_unfinished(self) -> None:
         # Prefect cannot be started any more once the interpreter ends: a job that waited for it has not run.
@@ -167,6 +171,11 @@ class Session:
             self._leaver = self._starter if is_starting else None
             self._starter = None
             self.ready.clear()
+        with suppress(RuntimeError):  # no thread can be started when the interpreter ends: all is sent by then
+            # Not on this thread, which is that of the cells: the server may be away.
+            flusher = threading.Thread(target=_flush_summaries, args=(_FLUSH_SECONDS,), daemon=True)
+            flusher.start()
+            flusher.join(_FLUSH_SECONDS)
         if not is_starting:
             # Else the start does it as it ends: it may be in the middle of importing Prefect.
             self._let_go()
@@ -278,6 +287,12 @@ class Session:
             health = check_health(self.api_url, _HEALTH_SECONDS)
             for run in running:
                 run.note_health("" if _answers(health) else health.detail)
+
+
+def _flush_summaries(timeout: float) -> None:
+    summaries = sys.modules.get("nbfutures.runtime.summaries")
+    if summaries is not None:
+        summaries.flush_summaries(timeout)
 
 
 def _answers(health: Health) -> bool:

@@ -14,7 +14,7 @@ from nbfutures.errors import FlowCallError, ItemCancelledError
 from nbfutures.model.events import JobPhase
 from nbfutures.runtime.event_loop import run_here
 from nbfutures.runtime.feed import Feed
-from nbfutures.runtime.flow_end import force_cancelled, record_summary
+from nbfutures.runtime.flow_end import force_cancelled
 from nbfutures.runtime.flow_run import flow_settings, wait_for_futures
 from nbfutures.runtime.flow_watch import Watched, watched_in_prefect
 from nbfutures.runtime.lasting_print import lasting_print
@@ -22,6 +22,7 @@ from nbfutures.runtime.names import flow_name, template_of
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.processes.start import mend_main
 from nbfutures.runtime.runners import make_flow_runner
+from nbfutures.runtime.summaries import record_summary
 from nbfutures.runtime.watched_calls import watched_calls
 from nbfutures.runtime.watched_futures import WatchedFutures
 from nbfutures.runtime.watching_runner import WatchingRunner
