@@ -105,6 +105,15 @@ def test_parameters_can_be_the_results_of_another_job(deployment):
     by_row.cancel()
 
 
+def test_an_item_whose_parameters_failed_is_skipped(deployment):
+    job = deployment.map(x=nbf.map(lambda x: 1 // x, [0, 1]))
+    (run,) = deployment.wait_for(1)
+    assert run.parameters == {"x": 1}
+    deployment.set(run, Completed())
+    assert job.wait(30)
+    assert job.frame()["outcome"].tolist() == ["skipped", "completed"]
+
+
 def test_how_a_flow_run_ends_is_how_the_item_ends(deployment):
     job = deployment.map(x=range(5))
     runs = deployment.wait_for(5)
@@ -194,6 +203,26 @@ def test_cancel_does_not_wait_for_a_worker_that_is_gone(deployment, monkeypatch)
     assert job.wait(30)
     assert "may be gone" in str(job.outcomes()[0].error)
     assert deployment.state_of(run).is_cancelling()
+
+
+def test_fail_fast_cancels_what_is_open_and_makes_no_more(deployment):
+    job = nbf.options(deployment=deployment.name, in_flight=2, fail_fast=True).map(x=range(5))
+    first, second = deployment.wait_for(2)
+    deployment.set(first, Failed(message="no"))
+    assert job.wait(30)
+    assert (job.counts.failed, job.counts.cancelled) == (1, 4)
+    assert deployment.state_of(second).is_cancelled()
+    assert len(deployment.runs()) == 2
+
+
+def test_a_kernel_that_ends_cancels_its_flow_runs(deployment, start_kernel):
+    kernel = start_kernel(
+        f"import nbfutures as nbf\njob = nbf.options(deployment={deployment.name!r}).map(x=[1])\ninput()"
+    )
+    (run,) = eventually(deployment.runs, 90)
+    kernel.say()
+    assert kernel.end()[0] == 0
+    eventually(lambda: deployment.state_of(run).is_cancelled())
 
 
 def test_a_flow_run_that_completes_in_spite_of_a_cancel_keeps_its_value(deployment):
