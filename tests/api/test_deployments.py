@@ -9,6 +9,9 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.filesystems import LocalFileSystem
+from prefect.results import ResultStore
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled, Completed, Crashed, Failed, Paused, Running
 from tests.support import eventually, holds_for
 
@@ -75,6 +78,7 @@ def test_each_dict_is_a_flow_run_of_its_own_and_no_subflow(deployment, client, j
         deployment.set(run, Completed())
     # Nothing was persisted: there is nothing to be had.
     assert job.result(30) == [None, None]
+    assert [outcome.output for outcome in job.outcomes()] == [None, None]
     join()
     assert client.read_flow_run(job._run.flow_run_id).state.is_completed()
     assert job.frame()["task_run_id"].tolist() == [str(run.id) for run in runs]
@@ -112,6 +116,30 @@ def test_an_item_whose_parameters_failed_is_skipped(deployment):
     deployment.set(run, Completed())
     assert job.wait(30)
     assert job.frame()["outcome"].tolist() == ["skipped", "completed"]
+
+
+def persisted(value):
+    """A result as a flow run leaves it, and its file."""
+    store = ResultStore(result_storage=LocalFileSystem(basepath=PREFECT_LOCAL_STORAGE_PATH.value()))
+    record = store.create_result_record(value, key=uuid.uuid4().hex)
+    store.persist_result_record(record)
+    return record, PREFECT_LOCAL_STORAGE_PATH.value() / record.metadata.storage_key
+
+
+def test_a_persisted_result_is_the_value_and_one_that_cannot_be_read_is_told(deployment):
+    job = deployment.map(x=[1, 2, 3])
+    runs = deployment.wait_for(3)
+    (value, _), (lost, file), (error, _) = map(persisted, ([1, 2], "lost", KeyError("gone")))
+    file.unlink()
+    for run, end in zip(runs, (Completed(data=value), Completed(data=lost), Failed(data=error)), strict=True):
+        deployment.set(run, end)
+    assert job.wait(30)
+    assert job.values() == [[1, 2], None, None]
+    # It completed, which is what counts; why there is no value stands with the item.
+    assert job.frame()["outcome"].tolist() == ["completed", "completed", "failed"]
+    assert "cannot be read here" in job.outcomes()[1].output.stderr
+    with pytest.raises(KeyError, match="gone"):
+        job[2].result(1)
 
 
 def test_how_a_flow_run_ends_is_how_the_item_ends(deployment):
