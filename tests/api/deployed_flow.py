@@ -5,8 +5,6 @@ from prefect import flow
 
 @flow(name="from-a-file", persist_result=True)
 def double(x: int) -> int:
-    if x < 0:
-        raise ValueError(f"{x} is negative")
     return 2 * x
 
 

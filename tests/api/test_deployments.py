@@ -9,6 +9,9 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.filesystems import LocalFileSystem
+from prefect.results import ResultStore
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled, Completed, Crashed, Failed, Paused, Running
 from tests.support import eventually, holds_for
 
@@ -75,6 +78,7 @@ def test_each_dict_is_a_flow_run_of_its_own_and_no_subflow(deployment, client, j
         deployment.set(run, Completed())
     # Nothing was persisted: there is nothing to be had.
     assert job.result(30) == [None, None]
+    assert [outcome.output for outcome in job.outcomes()] == [None, None]
     join()
     assert client.read_flow_run(job._run.flow_run_id).state.is_completed()
     assert job.frame()["task_run_id"].tolist() == [str(run.id) for run in runs]
@@ -103,6 +107,39 @@ def test_parameters_can_be_the_results_of_another_job(deployment):
     assert sorted(run.parameters["x"] for run in runs) == [2, 3, 5, 6]
     by_name.cancel()
     by_row.cancel()
+
+
+def test_an_item_whose_parameters_failed_is_skipped(deployment):
+    job = deployment.map(x=nbf.map(lambda x: 1 // x, [0, 1]))
+    (run,) = deployment.wait_for(1)
+    assert run.parameters == {"x": 1}
+    deployment.set(run, Completed())
+    assert job.wait(30)
+    assert job.frame()["outcome"].tolist() == ["skipped", "completed"]
+
+
+def persisted(value):
+    """A result as a flow run leaves it, and its file."""
+    store = ResultStore(result_storage=LocalFileSystem(basepath=PREFECT_LOCAL_STORAGE_PATH.value()))
+    record = store.create_result_record(value, key=uuid.uuid4().hex)
+    store.persist_result_record(record)
+    return record, PREFECT_LOCAL_STORAGE_PATH.value() / record.metadata.storage_key
+
+
+def test_a_persisted_result_is_the_value_and_one_that_cannot_be_read_is_told(deployment):
+    job = deployment.map(x=[1, 2, 3])
+    runs = deployment.wait_for(3)
+    (value, _), (lost, file), (error, _) = map(persisted, ([1, 2], "lost", KeyError("gone")))
+    file.unlink()
+    for run, end in zip(runs, (Completed(data=value), Completed(data=lost), Failed(data=error)), strict=True):
+        deployment.set(run, end)
+    assert job.wait(30)
+    assert job.values() == [[1, 2], None, None]
+    # It completed, which is what counts; why there is no value stands with the item.
+    assert job.frame()["outcome"].tolist() == ["completed", "completed", "failed"]
+    assert "cannot be read here" in job.outcomes()[1].output.stderr
+    with pytest.raises(KeyError, match="gone"):
+        job[2].result(1)
 
 
 def test_how_a_flow_run_ends_is_how_the_item_ends(deployment):
@@ -194,6 +231,26 @@ def test_cancel_does_not_wait_for_a_worker_that_is_gone(deployment, monkeypatch)
     assert job.wait(30)
     assert "may be gone" in str(job.outcomes()[0].error)
     assert deployment.state_of(run).is_cancelling()
+
+
+def test_fail_fast_cancels_what_is_open_and_makes_no_more(deployment):
+    job = nbf.options(deployment=deployment.name, in_flight=2, fail_fast=True).map(x=range(5))
+    first, second = deployment.wait_for(2)
+    deployment.set(first, Failed(message="no"))
+    assert job.wait(30)
+    assert (job.counts.failed, job.counts.cancelled) == (1, 4)
+    assert deployment.state_of(second).is_cancelled()
+    assert len(deployment.runs()) == 2
+
+
+def test_a_kernel_that_ends_cancels_its_flow_runs(deployment, start_kernel):
+    kernel = start_kernel(
+        f"import nbfutures as nbf\njob = nbf.options(deployment={deployment.name!r}).map(x=[1])\ninput()"
+    )
+    (run,) = eventually(deployment.runs, 90)
+    kernel.say()
+    assert kernel.end()[0] == 0
+    eventually(lambda: deployment.state_of(run).is_cancelled())
 
 
 def test_a_flow_run_that_completes_in_spite_of_a_cancel_keeps_its_value(deployment):
