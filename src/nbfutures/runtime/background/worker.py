@@ -36,6 +36,7 @@ from prefect.utilities.annotations import NotSet
 from nbfutures.runtime.background.packed_tasks import read_tasks
 from nbfutures.runtime.background.records import WorkerRecord, is_cancelled, key_of_busy, read_services, worker_record
 from nbfutures.runtime.server import lease_server
+from nbfutures.runtime.shared_client import shared_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -193,13 +194,12 @@ class _Worker:
             "parameters": data.get("parameters", {}),
             "wait_for": data.get("wait_for", []),
             "return_type": "state",
-            # Where Prefect was may have changed since: this process knows better.
-            "context": {**(data.get("context") or {}), "settings_context": {}},
+            "context": _needed(data.get("context") or {}),
         }
         if task.isasync:
             await run_task_async(**arguments)
         else:
-            call = functools.partial(copy_context().run, functools.partial(run_task_sync, **arguments))
+            call = functools.partial(copy_context().run, functools.partial(_run_sync, arguments))
             await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def _is_cancelled(self, client: PrefectClient, flow_run_id: UUID | None) -> bool:
@@ -255,6 +255,24 @@ class _Worker:
             if self._is_dirty:
                 self._is_dirty = False
                 self._record.write(self._file)
+
+
+def _run_sync(arguments: dict[str, Any]) -> None:
+    # Prefect makes a client for each task run otherwise, for 30 ms.
+    with shared_client():
+        run_task_sync(**arguments)
+
+
+def _needed(context: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what a task run needs of the context in which it was made; `None` where that is nothing.
+
+    Its settings are left out: where Prefect is may have changed since, and this process knows better.
+    """
+    kept = {name: value for name, value in context.items() if name != "settings_context" and value}
+    if not (kept.get("tags_context") or {}).get("current_tags"):
+        kept.pop("tags_context", None)
+    # Prefect makes a client for each context otherwise.
+    return kept or None
 
 
 async def _is_free(slots: asyncio.Semaphore) -> bool:
