@@ -34,6 +34,7 @@ __all__ = [
     "key_of_busy",
     "mark_cancelled",
     "read_services",
+    "remove_old_logs",
     "serving_directory",
     "worker_lock",
     "worker_record",
@@ -138,16 +139,25 @@ def read_services() -> list[ServiceRecord]:
     return sorted(found, key=lambda one: one.started)
 
 
+def remove_old_logs() -> None:
+    """Remove what processes printed that ended long ago."""
+    _remove_old("*.log")
+
+
+def _remove_old(pattern: str) -> None:
+    for old in serving_directory().glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > _FORGOTTEN_SECONDS:
+                old.unlink()
+
+
 def mark_cancelled(flow_run_id: object, *, is_cancelled: bool) -> None:
     """Note that the workers of this machine are to begin nothing more of a flow run, or that they may again."""
     file = serving_directory() / f"cancelled-{flow_run_id}"
     if not is_cancelled:
         file.unlink(missing_ok=True)
         return
-    for old in serving_directory().glob("cancelled-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > _FORGOTTEN_SECONDS:
-                old.unlink()
+    _remove_old("cancelled-*")
     file.touch(mode=0o600)
 
 

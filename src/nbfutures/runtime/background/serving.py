@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import threading
 import time
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
@@ -19,14 +16,13 @@ from nbfutures.runtime.background.records import (
     ServiceRecord,
     WorkerRecord,
     read_services,
-    serving_directory,
-    worker_lock,
+    remove_old_logs,
     worker_record,
 )
-from nbfutures.runtime.process_lock import ProcessLock
+from nbfutures.runtime.background.service import Service, ServiceStatus, send_signal, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from nbfutures.runtime.contracts import Connection
 
@@ -35,84 +31,8 @@ __all__ = ["Service", "ServiceStatus", "close", "end", "is_outdated", "is_starti
 _LIMIT = 10
 """Items that a process runs at once, as in Prefect."""
 _END_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceStatus:
-    """How one service stands."""
-
-    id: str
-    names: tuple[str, ...]
-    """Its tasks."""
-    workers: int
-    """Processes that live."""
-    wanted: int
-    """Processes that it began with."""
-    ready: int
-    """Processes that take items."""
-    pids: tuple[int, ...]
-    """Ids of those processes."""
-    running: tuple[str, ...]
-    """Names of the task runs that they work on."""
-    done: int
-    """Items that they have run."""
-    keep: bool
-    """Whether it outlives the kernel."""
-    is_ending: bool
-    """Whether it takes no more items."""
-    error: str
-    """Why there is none; empty if there is."""
-
-
-class Service:
-    """Worker processes of this kernel that serve some tasks.
-
-    Args:
-        record: What it is.
-        connection: Connects to Prefect.
-    """
-
-    def __init__(self, record: ServiceRecord, connection: Connection) -> None:
-        self.record = record
-        self._connection = connection
-        self.error = ""
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.is_stopped = False
-        self.started = threading.Event()
-        """Set once its processes are there, or cannot be."""
-
-    def spawn(self) -> None:
-        """Start its processes, once Prefect can be reached. Blocks until then."""
-        try:
-            self._connection.wait_until_ready()
-            if not self.is_stopped:
-                self.processes.extend(_spawn(self.record, number) for number in range(self.record.workers))
-        except Exception as error:
-            self.error = str(error)
-        finally:
-            self.started.set()
-        for number, process in enumerate(self.processes):
-            threading.Thread(
-                target=copy_context().run,
-                args=(self._await_end, number, process),
-                name="nbfutures serving",
-                daemon=True,
-            ).start()
-
-    def _await_end(self, number: int, process: subprocess.Popen[bytes]) -> None:
-        process.wait()
-        if process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-        left = WorkerRecord.read(worker_record(self.record.id, number))
-        if left is None or not left.running:
-            return
-        # It ended without a word: what it had is lost, and somebody may wait for that.
-        from nbfutures.runtime.background.lost import tell_lost
-
-        tell_lost(list(left.running), "Its worker process ended while it ran.")
-        worker_record(self.record.id, number).unlink(missing_ok=True)
-
+_START_SECONDS = 600.0
+"""In which the processes of a service start, if ever."""
 
 _lock = threading.Lock()
 _services: list[Service] = []
@@ -153,7 +73,8 @@ def serve(targets: Sequence[Any], connection: Connection, *, workers: int, limit
     names = {task.name for task in packed}
     made: list[tuple[Service, list[PackedTask]]] = []
     with _lock:
-        for old in [one for one in read_services() if names & set(one.names)]:
+        remove_old_logs()
+        for old in [one for one in read_services() if names & set(one.names) and _is_mine(one) and _goes_on(one)]:
             # Its other tasks are served on, by new processes.
             others = [task for task in read_tasks(old.id) if task.name not in names]
             _drain(old)
@@ -173,8 +94,8 @@ def stop(names: Sequence[str] = ()) -> list[str]:
     """End worker processes, with what they run: that fails, and can be retried. Blocks for some seconds at most.
 
     Args:
-        names: Tasks; none for all that are served. Those of other kernels of the user are ended only if named, or if
-            their kernel is gone.
+        names: Tasks; none for all that this kernel serves, and those whose kernel is gone. A task of another kernel is
+            served no longer only if it is named, and this one does not serve it.
 
     Returns:
         Names of the tasks that are served no longer.
@@ -183,15 +104,16 @@ def stop(names: Sequence[str] = ()) -> list[str]:
         NbfuturesError: If nobody serves a task of such a name.
     """
     wanted = set(names)
-    own = {service.record.id for service in _services}
-    found = [
-        one for one in read_services() if (wanted & set(one.names)) or (not wanted and (one.id in own or one.keep))
-    ]
+    there = read_services()
+    mine = [one for one in there if _is_mine(one)]
+    found = [one for one in mine if not wanted or wanted & set(one.names)]
+    # A task that this kernel does not serve may be served by another one.
+    others = wanted - {name for one in mine for name in one.names}
+    found += [one for one in there if one not in mine and others & set(one.names)]
     served = {name for one in found for name in one.names}
     if wanted - served:
-        known = ", ".join(sorted({name for one in read_services() for name in one.names})) or "none"
-        missing = ", ".join(sorted(wanted - served))
-        raise NbfuturesError(f"Nobody serves {missing}. Served tasks: {known}.")
+        known = ", ".join(sorted({name for one in there for name in one.names})) or "none"
+        raise NbfuturesError(f"Nobody serves {', '.join(sorted(wanted - served))}. Served tasks: {known}.")
     _end(found)
     return sorted(served)
 
@@ -209,11 +131,12 @@ def statuses() -> list[ServiceStatus]:
         service = own.get(record.id)
         living = record.living()
         is_starting = service is not None and not service.started.is_set()
-        has_failed = service is not None and not service.is_stopped and (service.error or _has_died(service))
-        if not living and not is_starting and not has_failed:
+        is_over = not _goes_on(record) if service is not None else _is_left(record)
+        if not living and is_over:
             record.remove()
             continue
-        made.append(_status(record, living, service, is_starting=is_starting))
+        is_starting = is_starting or (service is None and not living)
+        made.append(status_of(record, living, service, is_starting=is_starting))
     return made
 
 
@@ -257,88 +180,58 @@ def _record(packed: Sequence[Any], workers: int, limit: int, *, keep: bool) -> S
     )
 
 
-def _spawn(record: ServiceRecord, number: int) -> subprocess.Popen[bytes]:
-    lock = ProcessLock.acquire(worker_lock(record.id, number))
-    if lock is None:
-        raise NbfuturesError(f"The files of {', '.join(record.names)} in {serving_directory()} are in use. Try again.")
-    output = os.open(
-        serving_directory() / f"{record.id}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-    )
+def _is_mine(record: ServiceRecord) -> bool:
+    """Tell whether a service is this kernel's, or nobody's any more."""
+    return record.kernel == os.getpid() or _is_gone(record.kernel)
+
+
+def _goes_on(record: ServiceRecord) -> bool:
+    """Tell whether a service has neither been stopped by this kernel nor replaced."""
+    service = _own(record)
+    return service is None or not service.is_stopped
+
+
+def _is_left(record: ServiceRecord) -> bool:
+    """Tell whether a service of another kernel that has no process is nobody's."""
+    return _is_gone(record.kernel) or time.time() - record.started > _START_SECONDS
+
+
+def _is_gone(pid: int) -> bool:
     try:
-        return subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "nbfutures.runtime.background.worker", record.id, str(number)],
-            # The other end of its input is closed when the kernel ends, however it does.
-            stdin=subprocess.DEVNULL if record.keep else subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            pass_fds=[lock.descriptor],
-            # An interrupt of the kernel is meant for the cell.
-            start_new_session=True,
-        )
-    finally:
-        os.close(output)
-        lock.close()
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
-def _status(record: ServiceRecord, living: list[int], service: Service | None, *, is_starting: bool) -> ServiceStatus:
-    notes = [WorkerRecord.read(worker_record(record.id, number)) for number in range(record.workers)]
-    told = [note for number, note in enumerate(notes) if note is not None and number in living]
-    error = service.error if service is not None else ""
-    if not living and not is_starting and not error:
-        error = f"its processes ended by themselves; {serving_directory() / record.id}.log says why"
-    return ServiceStatus(
-        id=record.id,
-        names=tuple(record.names),
-        workers=len(living),
-        wanted=record.workers,
-        ready=sum(note.is_ready for note in told),
-        pids=tuple(note.pid for note in told),
-        running=tuple(name for note in told for name in note.running.values()),
-        done=sum(note.done for note in notes if note is not None),
-        keep=record.keep,
-        is_ending=any(note.is_draining for note in told),
-        error=error,
-    )
-
-
-def _has_died(service: Service) -> bool:
-    return service.started.is_set() and any(process.poll() not in (None, 0) for process in service.processes)
+def _own(record: ServiceRecord) -> Service | None:
+    return next((service for service in _services if service.record.id == record.id), None)
 
 
 def _drain(record: ServiceRecord) -> None:
     """Have processes take no more items, and end with those that they have."""
     _mark_stopped(record)
-    _signal(record, signal.SIGUSR1)
+    send_signal(record, _own(record), signal.SIGUSR1)
 
 
 def _end(records: Sequence[ServiceRecord]) -> None:
     for record in records:
         _mark_stopped(record)
-        _signal(record, signal.SIGTERM)
+        send_signal(record, _own(record), signal.SIGTERM)
     deadline = time.monotonic() + _END_SECONDS
     for record in records:
         while record.living() and time.monotonic() < deadline:
             time.sleep(0.02)
-        _signal(record, signal.SIGKILL)
+        send_signal(record, _own(record), signal.SIGKILL)
         record.remove()
 
 
 def _mark_stopped(record: ServiceRecord) -> None:
-    for service in _services:
-        if service.record.id == record.id:
-            service.is_stopped = True
-
-
-def _signal(record: ServiceRecord, number: signal.Signals) -> None:
-    own = next((service for service in _services if service.record.id == record.id), None)
-    for worker in record.living():
-        note = WorkerRecord.read(worker_record(record.id, worker))
-        pid = note.pid if note is not None else own.processes[worker].pid if own and own.processes else None
-        if pid is None:
-            continue
-        send: Callable[[int, int], None] = os.killpg if number == signal.SIGKILL else os.kill
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            send(pid, number)
+    service = _own(record)
+    if service is not None:
+        service.is_stopped = True
 
 
 def _check_target(target: Any) -> None:

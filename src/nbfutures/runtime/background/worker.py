@@ -23,18 +23,15 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_client
-from prefect.cache_policies import DEFAULT, NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import TaskRun
 from prefect.client.subscriptions import Subscription
-from prefect.results import ResultStore, get_or_create_default_task_scheduling_storage
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Cancelled, Crashed, Failed, Pending
-from prefect.task_engine import run_task_async, run_task_sync
-from prefect.task_worker import read_parameters
-from prefect.utilities.annotations import NotSet
+from prefect.states import Cancelled, Crashed, Failed
+from prefect.task_engine import run_task_async
 
 from nbfutures.runtime.background.packed_tasks import read_tasks
 from nbfutures.runtime.background.records import WorkerRecord, is_cancelled, key_of_busy, read_services, worker_record
+from nbfutures.runtime.background.worker_calls import arguments_of, prepared, run_sync
 from nbfutures.runtime.server import lease_server
 
 if TYPE_CHECKING:
@@ -43,7 +40,6 @@ if TYPE_CHECKING:
 
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import State
-    from prefect.tasks import Task
 
     from nbfutures.runtime.background.packed_tasks import PackedTask
     from nbfutures.runtime.background.records import ServiceRecord
@@ -75,7 +71,7 @@ class _Worker:
     def __init__(self, service: ServiceRecord, number: int, packed: list[PackedTask]) -> None:
         self._service = service
         self._number = number
-        self._tasks = {one.key: _prepared(one) for one in packed}
+        self._tasks = {one.key: prepared(one) for one in packed}
         self._file = worker_record(service.id, number)
         self._record = WorkerRecord(os.getpid())
         self._record.write(self._file)
@@ -173,33 +169,11 @@ class _Worker:
     async def _call(self, task_run: TaskRun) -> None:
         """Run a task run, as Prefect's own workers do."""
         task = self._tasks[task_run.task_key]
-        scheduled = task_run.state
-        assert scheduled is not None
-        data: dict[str, Any] = {}
-        if (parameters_id := scheduled.state_details.task_parameters_id) is not None:
-            storage: Any = await get_or_create_default_task_scheduling_storage()
-            store = await ResultStore(result_storage=storage).aupdate_for_task(task)
-            data = await read_parameters(store, parameters_id)
-        pending: State[Any] = Pending()
-        pending.state_details.deferred = True
-        pending.state_details.task_run_id = task_run.id
-        pending.state_details.flow_run_id = task_run.flow_run_id
-        task_run.state = pending
-        # Not told, as Prefect's workers do: an event that comes from no run takes a task run out of its flow run.
-        arguments: dict[str, Any] = {
-            "task": task,
-            "task_run_id": task_run.id,
-            "task_run": task_run,
-            "parameters": data.get("parameters", {}),
-            "wait_for": data.get("wait_for", []),
-            "return_type": "state",
-            # Where Prefect was may have changed since: this process knows better.
-            "context": {**(data.get("context") or {}), "settings_context": {}},
-        }
+        arguments = await arguments_of(task, task_run)
         if task.isasync:
             await run_task_async(**arguments)
         else:
-            call = functools.partial(copy_context().run, functools.partial(run_task_sync, **arguments))
+            call = functools.partial(copy_context().run, functools.partial(run_sync, arguments))
             await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def _is_cancelled(self, client: PrefectClient, flow_run_id: UUID | None) -> bool:
@@ -270,22 +244,6 @@ async def _close(given: Subscription[TaskRun]) -> None:
     # Else the server goes on giving. There is no connection where it was refused.
     with contextlib.suppress(Exception):
         await given.websocket.close()
-
-
-def _prepared(packed: PackedTask) -> Task[Any, Any]:
-    task = packed.unpack()
-    if task.cache_policy in (None, NO_CACHE, NotSet, DEFAULT):
-        # By default Prefect takes the value of one item for another with the same arguments, within a flow run.
-        made = task.with_options(persist_result=True, cache_policy=CachePolicy.from_cache_key_fn(_own_key))
-    else:
-        made = task.with_options(persist_result=True)
-    made.task_key = packed.key
-    return made
-
-
-def _own_key(context: Any, parameters: dict[str, Any]) -> str:  # noqa: ARG001 - Prefect's names
-    # Without a key, Prefect does not keep the value.
-    return str(context.task_run.id)
 
 
 def _end_with_kernel(worker: _Worker, kernel: int) -> None:
