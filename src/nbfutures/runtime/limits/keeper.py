@@ -14,27 +14,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nbfutures.errors import LimitError
 from nbfutures.model.limits import Holder
-from nbfutures.runtime.limits.holding import (
-    LEASE_SECONDS,
-    RENEW_SECONDS,
-    Acquire,
-    End,
-    Holding,
-    Lease,
-    Release,
-    Renew,
-    Turn,
-    Wait,
-)
+from nbfutures.runtime.limits.holding import LEASE_SECONDS, RENEW_SECONDS, Holding
 from nbfutures.runtime.limits.no_limit import NoLimit
 from nbfutures.runtime.limits.note import JobNote, waiting_for
+from nbfutures.runtime.limits.steps import Acquire, End, Lease, Release, Renew, Turn, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nbfutures.model.limits import LimitRecord
     from nbfutures.runtime.contracts import Run
-    from nbfutures.runtime.limits.holding import Step
+    from nbfutures.runtime.limits.steps import Step
 
 __all__ = ["Keeper", "holders"]
 
