@@ -15,16 +15,9 @@ from nbfutures.runtime.limits.holding import (
     RENEW_SECONDS,
     SHORT_TURN_SECONDS,
     TURN_SECONDS,
-    Acquire,
-    End,
     Holding,
-    Lease,
-    Lose,
-    Release,
-    Renew,
-    Turn,
-    Wait,
 )
+from nbfutures.runtime.limits.steps import Acquire, End, Lease, Lose, Release, Renew, Turn, Wait
 
 
 def lease(slots=1, now=0.0):

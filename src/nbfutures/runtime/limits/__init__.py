@@ -2,6 +2,7 @@
 
 - `prefect_limits`: the requests to Prefect's API;
 - `admin`: what people do with limits, with an end to each wait;
-- `holding`: what slots a job holds and uses, and what is to be done about it next; no thread, no request;
-- `keeper`: the thread that does it, for as long as the job runs.
+- `holding`: what slots a job holds and uses, and which of the `steps` comes next; no thread, no request;
+- `keeper`: the thread that does it, for as long as the job runs; `no_limit` is in its place where there is no limit;
+- `tag_watch`: says on a job that Prefect holds its task runs back by a tag; `note` how that is said.
 """

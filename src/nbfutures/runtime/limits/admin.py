@@ -126,7 +126,7 @@ def _ask(session: Session, work: Callable[[Any, Any], T]) -> T:
         try:
             session.wait_until_ready(stop)
             api = importlib.import_module("nbfutures.runtime.limits.prefect_limits")
-            with api.impatient_client() as client:
+            with api.client_within() as client:
                 told.put((True, api.explained(lambda: work(api, client))))
         except BaseException as error:
             told.put((False, error))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from nbfutures.runtime.limits.steps import Acquire, End, Lose, Release, Renew, Turn, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
-__all__ = ["Acquire", "End", "Holding", "Lease", "Lose", "Release", "Renew", "Step", "Turn", "Wait"]
+    from nbfutures.runtime.limits.steps import Lease, Step
+
+__all__ = ["Holding"]
 
 LEASE_SECONDS = 60.0
 """Prefect takes slots back from who has not renewed them for so long: a kernel that died. Prefect takes no less."""
@@ -27,72 +29,6 @@ GAP_SECONDS = 0.5
 _MARGIN = 5.0
 """Nothing starts on a lease that ends so soon."""
 _FAR = 3600.0
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """Slots that Prefect has given, until it is not renewed. Times are those of a clock that only goes forward."""
-
-    id: UUID
-    slots: int
-    since: float
-    """When it was given, or its last turn began."""
-    renewed: float
-    """When it was renewed last."""
-    next_renewal: float
-    """When that is to be done again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Acquire:
-    """Ask for up to so many slots more."""
-
-    slots: int
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Give back a lease, which has been taken out."""
-
-    lease: Lease
-    is_turn: bool = False
-    """Whether that is to let others go first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """Renew a lease."""
-
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """See whether others may wait for a lease that has been held for long."""
-
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class Lose:
-    """Forget a lease, which has been taken out: it could not be renewed in time."""
-
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Do nothing for so many seconds, or until something changes."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Nothing is left to be done."""
-
-
-Step = Acquire | Release | Renew | Turn | Lose | Wait | End
 
 
 class Holding:

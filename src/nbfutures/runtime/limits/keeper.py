@@ -14,27 +14,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nbfutures.errors import LimitError
 from nbfutures.model.limits import Holder
-from nbfutures.runtime.limits.holding import (
-    LEASE_SECONDS,
-    RENEW_SECONDS,
-    Acquire,
-    End,
-    Holding,
-    Lease,
-    Release,
-    Renew,
-    Turn,
-    Wait,
-)
+from nbfutures.runtime.limits.holding import LEASE_SECONDS, RENEW_SECONDS, Holding
 from nbfutures.runtime.limits.no_limit import NoLimit
 from nbfutures.runtime.limits.note import JobNote, waiting_for
+from nbfutures.runtime.limits.steps import Acquire, End, Lease, Release, Renew, Turn, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nbfutures.model.limits import LimitRecord
     from nbfutures.runtime.contracts import Run
-    from nbfutures.runtime.limits.holding import Step
+    from nbfutures.runtime.limits.steps import Step
 
 __all__ = ["Keeper", "holders"]
 
@@ -44,8 +34,11 @@ _FRESH_SECONDS = 0.5
 """How long what Prefect said of a limit is believed, while this job takes the slots that were free."""
 _FEW = 12
 """Up to so many slots are taken one by one, since each can then be given back alone; more at a third at a time."""
-_AGAIN_SECONDS = 1.0
-"""Between two requests, where Prefect does not answer."""
+_AGAIN_SECONDS = 0.2
+"""Between two requests, where Prefect could not answer."""
+_PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Between two attempts to give slots back."""
+_RETRIES = 2
 _CLOSE_SECONDS = 10.0
 _logger = logging.getLogger(__name__)
 _keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
@@ -156,7 +149,7 @@ class Keeper(NoLimit):
     def _try(self, step: Step) -> None:
         try:
             # A client for each step: Prefect may have started again elsewhere.
-            with self._api.impatient_client() as self._client:
+            with self._api.client_within(_RETRIES) as self._client:
                 self._do(step)
         except LimitError as error:
             self._end_job(error)
@@ -166,14 +159,14 @@ class Keeper(NoLimit):
                 return
             _logger.debug("Prefect did not answer about %s", self._names_told(), exc_info=True)
             self.holding.defer(time.monotonic() + _AGAIN_SECONDS)
-            self.holding.wait(_AGAIN_SECONDS)
+            time.sleep(_AGAIN_SECONDS)
 
     def _do(self, step: Step) -> None:
         if isinstance(step, Acquire):
             self._acquire(step.slots)
         elif isinstance(step, Release):
             self._seen = None
-            self._api.release(self._client, step.lease.id)
+            self._release(step.lease)
             for one in self._neighbours():
                 one.holding.nudge()
         elif isinstance(step, Renew):
@@ -183,6 +176,19 @@ class Keeper(NoLimit):
                 self.holding.leave(step.lease)
             else:
                 self.holding.stay(step.lease, time.monotonic())
+
+    def _release(self, lease: Lease) -> None:
+        # Its slots would be taken for another minute.
+        for pause in _PAUSES:
+            try:
+                self._api.release(self._client, lease.id)
+            except Exception as error:
+                if not self._api.is_passing(error):
+                    raise
+                time.sleep(pause)
+            else:
+                return
+        _logger.debug("A lease of %s is left to its end", self._names_told())
 
     def _acquire(self, need: int) -> None:
         limits = self._look()

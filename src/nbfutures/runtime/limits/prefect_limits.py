@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from nbfutures.errors import LimitError, ServerUnreachableError, UnknownLimitError
 from nbfutures.model.limits import Holder, LimitRecord
 from nbfutures.runtime.flow_start import changed_settings
-from nbfutures.runtime.shared_client import shared_client
+from nbfutures.runtime.shared_client import PAUSES, shared_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = [
     "acquire",
     "change",
+    "client_within",
     "delete",
     "explained",
-    "impatient_client",
     "is_passing",
     "read_all",
     "read_named",
@@ -50,9 +50,14 @@ _MOST_RUNS = 200
 
 
 @contextmanager
-def impatient_client() -> Iterator[SyncPrefectClient]:
-    """Within it, the kernel's client tries again for some seconds only where Prefect does not answer."""
-    with changed_settings("client", max_retries=2), shared_client() as client:
+def client_within(retries: int = len(PAUSES)) -> Iterator[SyncPrefectClient]:
+    """Within it, the kernel's client tries again where Prefect does not answer.
+
+    Args:
+        retries: How often. The pauses are short where Prefect's database was locked, and 2, 4, 8 ... seconds where
+            nobody is there.
+    """
+    with changed_settings("client", max_retries=retries), shared_client() as client:
         yield client
 
 
