@@ -329,6 +329,8 @@ def test_a_summary_that_cannot_be_made_is_no_error_of_the_job(summaries):
 
 
 def test_the_summary_is_one_request(requests_to_prefect, join):
+    flush_summaries(30)
+    requests_to_prefect.clear()
     assert nbf.map(abs, range(3)).result(60) == [0, 1, 2]
     join()
     flush_summaries(30)
@@ -337,6 +339,8 @@ def test_the_summary_is_one_request(requests_to_prefect, join):
 
 
 def test_small_jobs_that_follow_one_another_do_not_wait_for_summaries(requests_to_prefect, summaries):
+    flush_summaries(30)
+    requests_to_prefect.clear()
     jobs = [nbf.map(same, [number]) for number in range(3)]
     for job in jobs:
         assert job.wait(60)
