@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -154,7 +155,11 @@ def test_a_killed_kernel_takes_the_process_along(start_kernel):
     pid = int(kernel.read(150))
     assert is_alive(pid)
     kernel.kill()
-    eventually(lambda: not is_alive(pid), 40)
+    try:
+        eventually(lambda: not is_alive(pid), 40)
+    finally:
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_kept_process_outlives_its_kernel_and_another_one_finds_and_stops_it(start_kernel):
