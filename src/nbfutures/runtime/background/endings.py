@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
-from prefect.results import ResultRecord  # type: ignore[attr-defined]
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -38,9 +37,6 @@ class Endings:
 
     def add(self, run_id: UUID, state: State[Any]) -> None:
         """Take in how a task run ended."""
-        if isinstance(state.data, ResultRecord):
-            # The value is in Prefect's storage; this tells where.
-            state.data = state.data.metadata
         self._states[run_id] = time.monotonic(), state
 
     async def confirm(self, client: PrefectClient) -> None:
