@@ -47,6 +47,17 @@ def keep_lock(x):
     import threading
     return threading.Lock()
 
+@task
+def fall_silent(x):
+    # The worker's events are lost for a second.
+    import threading
+    from prefect import task_engine
+    name = "emit_task_run_state_change_event"
+    told = getattr(task_engine, name)
+    setattr(task_engine, name, lambda **_: None)
+    threading.Timer(1.0, setattr, (task_engine, name, told)).start()
+    return x
+
 def triple(x):
     return 3 * x
 """
@@ -73,7 +84,7 @@ def notebook():
 @pytest.fixture(scope="package")
 def served(server, notebook):
     """Two worker processes that serve its tasks, each two items at once."""
-    names = ["double", "pick", "invert", "fail_once", "wait_in", "double_async", "keep_lock", "triple"]
+    names = ["double", "pick", "invert", "fail_once", "wait_in", "double_async", "keep_lock", "fall_silent", "triple"]
     serving = nbf.serve(*(getattr(notebook, name) for name in names), workers=2, limit=2)
     assert serving.wait(120), serving
     yield serving

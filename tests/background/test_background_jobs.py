@@ -191,6 +191,10 @@ def test_values_come_back_where_no_event_is_heard(background, notebook, monkeypa
     assert background.map(notebook.double, range(3)).result(60) == [0, 2, 4]
 
 
+def test_an_end_that_prefect_did_not_hear_of_is_told_again(background, notebook):
+    assert background.map(notebook.fall_silent, [7]).result(60) == [7]
+
+
 def test_an_argument_that_cannot_be_pickled_is_named(background, notebook):
     import threading
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections import deque
@@ -20,6 +21,7 @@ from nbfutures.runtime.background.watcher import run_watcher
 from nbfutures.runtime.outcomes import Observed, outcome_of_state
 
 if TYPE_CHECKING:
+    import concurrent.futures
     from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["BackgroundRuns", "Entry", "run_id_of"]
 
 _CANCELLED = "Cancelled before it ran. Run it with job.retry()."
-_MARKED_AT_ONCE = 4
+_TELL_SECONDS = 10.0
 _MARKED_MOST = 500
 """Task runs that are called cancelled in Prefect, one by one; workers go by the flow run."""
 
@@ -73,6 +75,7 @@ class BackgroundRuns:
         self._entries: dict[int, Entry] = {}
         self._ended: deque[tuple[Entry, State[Any]]] = deque()
         self._is_cancel_told = False
+        self._telling: concurrent.futures.Future[None] | None = None
         self.attendance = Attendance(self.loop, task)
 
     # --- what is followed ------------------------------------------------------------------------------------------
@@ -160,7 +163,7 @@ class BackgroundRuns:
             self._is_cancel_told = True
             for flow_run_id in self._flow_run_ids:
                 mark_cancelled(flow_run_id, is_cancelled=True)
-            self.loop.start(self._set(Cancelling()))
+            self._telling = self.loop.start(self._set(Cancelling()))
         stopped = [entry for entry in self.waiting() if self.drop(entry.index) is not None]
         if stopped:
             self._run.settle_unrun(
@@ -175,12 +178,16 @@ class BackgroundRuns:
             self.loop.start(self._mark([entry.run_id for entry in left[:_MARKED_MOST]]))
 
     def go_on(self) -> None:
-        """Have workers begin items again, after a cancel. Blocks for a call of the API, at most 10 s."""
+        """Have workers begin items again, after a cancel. Blocks for a call of the API, at most 20 s."""
         if self._is_cancel_told:
             self._is_cancel_told = False
             for flow_run_id in self._flow_run_ids:
                 mark_cancelled(flow_run_id, is_cancelled=False)
-            self.loop.run(self._set(Running()), 10.0)
+            if self._telling is not None:
+                # The one that is told last holds.
+                with contextlib.suppress(Exception):
+                    self._telling.result(_TELL_SECONDS)
+            self.loop.run(self._set(Running()), _TELL_SECONDS)
 
     async def _set(self, state: State[Any]) -> None:
         client = await self.loop.client()

@@ -29,6 +29,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Crashed, Failed
 from prefect.task_engine import run_task_async
 
+from nbfutures.runtime.background.endings import Endings
 from nbfutures.runtime.background.packed_tasks import read_tasks
 from nbfutures.runtime.background.records import WorkerRecord, is_cancelled, key_of_busy, read_services, worker_record
 from nbfutures.runtime.background.worker_calls import arguments_of, prepared, run_sync
@@ -79,6 +80,7 @@ class _Worker:
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._going_on: dict[UUID, float] = {}
         """When it was last known of a flow run that it goes on."""
+        self._endings = Endings()
         self._is_dirty = False
         self._is_ending = threading.Lock()
         self._listener: asyncio.Task[None] | None = None
@@ -91,9 +93,11 @@ class _Worker:
         noting = asyncio.ensure_future(self._note())
         async with get_client() as client:
             self._listener = asyncio.ensure_future(self._listen(client))
+            confirming = asyncio.ensure_future(self._endings.confirm(client))
             await asyncio.wait([self._listener])
             if self._running:
                 await asyncio.wait(list(self._running.values()))
+            confirming.cancel()
         noting.cancel()
 
     async def _listen(self, client: PrefectClient) -> None:
@@ -171,10 +175,11 @@ class _Worker:
         task = self._tasks[task_run.task_key]
         arguments = await arguments_of(task, task_run)
         if task.isasync:
-            await run_task_async(**arguments)
+            state = await run_task_async(**arguments)
         else:
             call = functools.partial(copy_context().run, functools.partial(run_sync, arguments))
-            await asyncio.get_running_loop().run_in_executor(self._executor, call)
+            state = await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        self._endings.add(task_run.id, state)
 
     async def _is_cancelled(self, client: PrefectClient, flow_run_id: UUID | None) -> bool:
         if flow_run_id is None:
