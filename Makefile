@@ -24,7 +24,7 @@ test: lint ## check style and types, run all tests, compare the notebooks with t
 ifneq ($(BROWSER),no)
 	@$(BIN)/python scripts/find_browser.py --install
 endif
-	$(BIN)/pytest $(if $(filter no,$(BROWSER)),--ignore=tests/browser)
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile $(if $(filter no,$(BROWSER)),--ignore=tests/browser)
 	NBFUTURES_HOME=$(CURDIR)/build/test-home $(BIN)/pytest notebooks --nbval --nbval-current-env \
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg --nbval-cell-timeout=180 --timeout=240
 ifeq ($(BROWSER),no)

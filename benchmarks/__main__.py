@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import clusters, cpu, display, latency, mixed, prefect_share, scale, throughput
+from benchmarks import background, clusters, cpu, deployments, display, latency, mixed, prefect_share, scale, throughput
 from benchmarks.campaign import Table, measure_tables
 from benchmarks.conditions import conditions
 from benchmarks.fresh_process import ContenderError, reason
@@ -36,9 +36,11 @@ _PLANS: dict[str, tuple[Callable[..., list[Section]], str]] = {
     "mixed": (mixed.plan, "short and long items together, against the best schedule"),
     "dask": (clusters.plan_dask, "nbfutures on Dask, beside Dask"),
     "ray": (clusters.plan_ray, "nbfutures on Ray, beside Ray"),
+    "background": (background.plan, "background tasks on two workers, beside .delay() and asyncio.gather"),
     "scale": (scale.plan, "seconds and memory, up to a million items"),
     "latency": (latency.plan, "time to the first item, of %%load_ext and of the call"),
     "prefect_share": (prefect_share.plan, "what is sent to Prefect, and what its settings can save"),
+    "deployments": (deployments.plan, "API calls while flow runs of a deployment run"),
     "display": (display.plan, "messages, bytes and CPU seconds of the live card"),
 }
 

@@ -30,6 +30,7 @@ TITLES = [
     "1 in 50 of 500 ms, two threads",
     "1 in 50 of 500 ms, two processes",
     "on Dask",
+    "background tasks, two workers",
     "first item, threads",
     "%load_ext",
     "until nbf.map returns",

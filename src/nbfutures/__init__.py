@@ -5,7 +5,8 @@
 >>> job.result()
 [1, 2, 3]
 
-In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`, `%dashboard`.
+In a notebook, `%load_ext nbfutures` adds the magics: `%%map`, `%%submit`, `%%flow`, `%jobs`, `%runner`, `%limit`,
+`%serve`, `%dashboard`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,19 @@ from nbfutures._version import __version__
 if TYPE_CHECKING:
     from nbfutures.api import (
         Job,
+        Serving,
         Submitter,
         as_completed,
+        attach,
         dashboard,
+        delete_limit,
+        limit,
+        limits,
         map,  # noqa: A004 - Prefect's word
         options,
         run,
+        serve,
+        stop_serving,
         submit,
         track,
         wait,
@@ -38,16 +46,23 @@ __all__ = [
     "NbfuturesError",
     "Outcome",
     "OutcomeKind",
+    "Serving",
     "Submitter",
     "__version__",
     "allow_failure",
     "as_completed",
+    "attach",
     "dashboard",
+    "delete_limit",
     "launcher",
+    "limit",
+    "limits",
     "map",
     "options",
     "quote",
     "run",
+    "serve",
+    "stop_serving",
     "submit",
     "track",
     "unmapped",
@@ -60,15 +75,22 @@ _HOMES = {
     "NbfuturesError": "nbfutures.errors",
     "Outcome": "nbfutures.model.outcome",
     "OutcomeKind": "nbfutures.model.outcome",
+    "Serving": "nbfutures.api",
     "Submitter": "nbfutures.api",
     "allow_failure": "nbfutures.runtime.annotations",
     "as_completed": "nbfutures.api",
+    "attach": "nbfutures.api",
     "dashboard": "nbfutures.api",
+    "delete_limit": "nbfutures.api",
     "launcher": "nbfutures.launcher",
+    "limit": "nbfutures.api",
+    "limits": "nbfutures.api",
     "map": "nbfutures.api",
     "options": "nbfutures.api",
     "quote": "nbfutures.runtime.annotations",
     "run": "nbfutures.api",
+    "serve": "nbfutures.api",
+    "stop_serving": "nbfutures.api",
     "submit": "nbfutures.api",
     "track": "nbfutures.api",
     "unmapped": "nbfutures.runtime.annotations",

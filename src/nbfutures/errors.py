@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 __all__ = [
+    "DeploymentNotFoundError",
     "FlowCallError",
     "InvalidOptionError",
     "ItemCancelledError",
     "ItemSkippedError",
     "ItemTimeoutError",
     "JobCrashedError",
+    "LimitError",
     "MapArgumentsError",
     "NbfuturesError",
     "PicklingError",
+    "ResultUnreadableError",
+    "ServeError",
     "ServerStartError",
     "ServerUnreachableError",
+    "UnknownLimitError",
     "WorkerDiedError",
 ]
 
@@ -58,6 +63,14 @@ class ServerUnreachableError(NbfuturesError, ConnectionError):
     """The Prefect server that `PREFECT_API_URL` names does not answer."""
 
 
+class LimitError(NbfuturesError):
+    """A limit cannot be made, changed or used as it was asked for."""
+
+
+class UnknownLimitError(LimitError, LookupError):
+    """A limit is used that does not exist."""
+
+
 class RunnerUnavailableError(NbfuturesError, ImportError):
     """What a runner needs is not installed."""
 
@@ -66,11 +79,23 @@ class ClusterUnreachableError(NbfuturesError, ConnectionError):
     """The Dask or Ray cluster that the user named does not answer."""
 
 
+class DeploymentNotFoundError(NbfuturesError, LookupError):
+    """Prefect has no deployment of that name."""
+
+
+class ServeError(NbfuturesError, RuntimeError):
+    """The process that serves a flow of the notebook did not start, or has ended."""
+
+
 class PicklingError(NbfuturesError, TypeError):
     """A function, an argument or a value cannot be sent to or from another process."""
 
     problem = ""
     """What cannot be sent and why, without the advice; empty where the message does not name it."""
+
+
+class ResultUnreadableError(NbfuturesError):
+    """A background task ran, but what it returned is not in Prefect's result storage."""
 
 
 class WorkerDiedError(NbfuturesError, RuntimeError):

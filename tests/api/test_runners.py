@@ -136,6 +136,39 @@ def test_cancel_ends_what_waits_at_once_and_a_retry_runs_it(background, gate):
     assert job.retry().result(20) == list(range(200))
 
 
+@pytest.fixture
+def one_slot():
+    """A limit that lets one item run at once; its name."""
+    nbf.limit("one at once", 1)
+    yield "one at once"
+    nbf.delete_limit("one at once")
+
+
+@pytest.mark.kinds("function", "task")
+def test_no_more_items_run_at_once_than_their_limit_has_slots(background, kind, gate, one_slot):
+    def work(x):
+        return gate(x)
+
+    job = background.options(limit=one_slot).map(kind(work), range(4))
+    gate.wait_for(1)
+    assert holds_for(lambda: len(gate.came) == 1, 0.4)
+    job.pause()
+    gate.open()
+    eventually(lambda: list(nbf.limits()["in_use"]) == [0])
+    job.resume()
+    assert job.result(30) == list(range(4))
+    eventually(lambda: list(nbf.limits()["in_use"]) == [0])
+
+
+def test_what_a_cancel_ends_leaves_its_slot(background, gate, one_slot):
+    job = background.options(limit=one_slot).map(gate, range(4))
+    gate.wait_for(1)
+    job.cancel()
+    gate.open()
+    assert job.wait(30)
+    eventually(lambda: list(nbf.limits()["in_use"]) == [0])
+
+
 def test_a_paused_job_starts_nothing_until_it_is_resumed(background, gate):
     job = background.map(gate, range(30))
     gate.wait_for(2)

@@ -16,7 +16,13 @@ from tests.clusters.conftest import python, started, told
 from tests.support import eventually
 
 import nbfutures as nbf
-from nbfutures.errors import ClusterUnreachableError, InvalidOptionError, ItemTimeoutError, WorkerDiedError
+from nbfutures.errors import (
+    ClusterUnreachableError,
+    InvalidOptionError,
+    ItemTimeoutError,
+    PicklingError,
+    WorkerDiedError,
+)
 
 on_dask = nbf.options(runner="dask", workers=2)
 
@@ -65,6 +71,15 @@ def test_a_job_asks_for_as_many_workers_as_the_cluster_has_and_a_client_tells_wh
         assert job.frame()["worker"].nunique() == len(client.nthreads())
 
 
+def test_items_that_run_too_long_hold_up_no_other_on_a_cluster_of_somebody_elses(scheduler):
+    job = nbf.options(runner="dask", address=scheduler, timeout=0.3).map(
+        lambda x: time.sleep(2 if x in (5, 15) else 0.01) or x, range(60)
+    )
+    # A worker hears nothing for 60 s before it takes the kernel for gone.
+    assert job.wait(45)
+    assert [one.index for one in job.outcomes() if one.kind.value != "completed"] == [5, 15]
+
+
 def test_the_notebooks_own_client_is_used_where_there_is_one(scheduler):
     with distributed.Client(scheduler) as client:
         pids = set(client.run(os.getpid).values())
@@ -101,6 +116,14 @@ def test_the_second_job_runs_in_the_workers_of_the_first_and_the_card_leads_to_t
     ((name, address),) = second._run.state.links
     assert name == "Dask dashboard"
     assert address.startswith("http://127.0.0.1:")
+
+
+def test_a_task_that_cannot_be_sent_is_named_and_the_others_complete():
+    job = on_dask.map(task(lambda x: x, name="same"), [1, threading.Lock(), 3])
+    assert job.wait(60)
+    assert job.values() == [1, None, 3]
+    with pytest.raises(PicklingError, match="argument 'x' of item 1"):
+        job[1].result()
 
 
 def test_cancel_ends_what_runs(gate):

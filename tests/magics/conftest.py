@@ -105,6 +105,26 @@ class FakeApi:
     def set_session_defaults(self, options):
         self.defaults = options
 
+    def limit(self, name, slots=None, **options):
+        self.log.append(("limit", name, slots, options))
+        return f"limit {name}"
+
+    def limits_view(self):
+        return "all limits"
+
+    def delete_limit(self, name, *, tag=False):
+        self.log.append(("delete", name, tag))
+
+    def serve(self, *tasks, **options):
+        self.log.append(("serve", tasks, options))
+        return f"serving {len(tasks)}"
+
+    def stop_serving(self, *names):
+        if "nothing" in names:
+            raise NbfuturesError("Nobody serves nothing.")
+        self.log.append(("stop", names))
+        return list(names)
+
     def default_workers(self):
         return 6
 

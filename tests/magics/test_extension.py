@@ -12,7 +12,10 @@ from nbfutures.magics import load_ipython_extension, unload_ipython_extension
 from nbfutures.magics.settings import NBFutures
 from nbfutures.model.options import JobOptions
 
-MAGICS = {"line": {"map", "submit", "jobs", "runner", "dashboard"}, "cell": {"map", "submit", "flow"}}
+MAGICS = {
+    "line": {"map", "submit", "jobs", "limit", "runner", "dashboard", "serve"},
+    "cell": {"map", "submit", "flow"},
+}
 
 
 def state(shell):

@@ -7,7 +7,7 @@ import typing
 
 import prefect
 import pytest
-from flow_cells import FLOW_CELLS
+from tests.magics.flow_cells import FLOW_CELLS
 
 
 @pytest.fixture

@@ -60,6 +60,8 @@ def test_a_dash_offers_every_option_and_nothing_else(complete, line, use_jedi):
         ("%map --batch |", ["%map --batch auto"]),
         ("%runner -|", ["%runner --workers", "%runner --address", "%runner -w"]),
         ("%runner th|", ["%runner threads"]),
+        ("%limit db --|", ["%limit db --tag", "%limit db --per-second", "%limit db --delete"]),
+        ("%serve report --k|", ["%serve report --keep"]),
         ("runner th|", ["runner threads"]),
         ("submit --ra|", ["submit --rate"]),
         ("\n  \n%%map --ra|\nx", ["\n  \n%%map --rate"]),

@@ -16,6 +16,7 @@ NAMES = [
     ("line", "jobs"),
     ("line", "dashboard"),
     ("line", "runner"),
+    ("line", "limit"),
 ]
 WITH_OPTIONS = [one for one in NAMES if one[1] in {"map", "submit", "flow"}]
 

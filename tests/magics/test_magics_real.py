@@ -7,7 +7,7 @@ import sys
 import traceback
 
 import pytest
-from flow_cells import FLOW_CELLS
+from tests.magics.flow_cells import FLOW_CELLS
 
 from nbfutures import api
 
@@ -124,3 +124,12 @@ print(json.dumps([name for name in ("prefect", "pandas", "matplotlib", "anywidge
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, env=environment
     )
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_a_limit_is_made_used_shown_and_deleted(nb):
+    assert repr(nb("%limit 'of a cell' 2")) == "of a cell: 2 slots, none in use"
+    nb("%map -q -o job --limit 'of a cell' square(range(5))")
+    assert nb.ns["job"].result(60) == [0, 1, 4, 9, 16]
+    assert "of a cell: 2 slots" in repr(nb("%limit"))
+    assert nb("%limit 'of a cell' --delete") is None
+    assert "There is no limit 'of a cell'" in nb.run("%limit 'of a cell'").usage_error

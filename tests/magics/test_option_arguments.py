@@ -28,6 +28,7 @@ def parse(line, **namespace):
         ("--fail-fast -b -q f(x)", "f(x)", {"fail_fast": True, "block": True, "quiet": True}),
         ("--dry-run f(x)", "f(x)", {"dry_run": True}),
         ("--fail-fast=False f(x)", "f(x)", {"fail_fast": False}),
+        ("--limit db --limit 'the disk' f(x)", "f(x)", {"limit": ("db", "the disk")}),
         ("--in-flight 50 --retry-delay .5 --rate 10 f(x)", "f(x)", {"in_flight": 50, "retry_delay": 0.5, "rate": 10}),
         ("--tag a --tag b:c f(x)", "f(x)", {"tags": ("a", "b:c")}),
         ("-w 1 -w 2 f(x)", "f(x)", {"workers": 2}),
@@ -68,7 +69,7 @@ def test_a_word_is_a_text_and_quotes_and_brackets_are_evaluated(option, text, ex
         ("--wokers 4 f(x)", "There is no option --wokers; did you mean --workers?"),
         ("-workers 4 f(x)", "There is no option -workers; did you mean --workers?"),
         ("--Retry_Delay 4 f(x)", "There is no option --Retry_Delay; did you mean --retry-delay?"),
-        ("--limit db f(x)", "There is no option --limit. Options are: --out, --name"),
+        ("--pool db f(x)", "There is no option --pool. Options are: --out, --name"),
         ("x in a -k", "To subtract, put a space behind the dash. Options are: --out, --name"),
         ("f(x) -w", "-w needs a value: -w N."),
         ("-w --block f(x)", "-w needs a value: -w N."),
@@ -91,8 +92,8 @@ def test_a_wrong_option_says_in_one_line_what_to_do(line, message):
 def test_the_options_are_those_that_a_job_has_and_those_of_the_magic_itself():
     fields = {option.field for option in JOB_OPTIONS}
     assert fields - set(JobOptions.__dataclass_fields__) == {"out", "block", "quiet"}
-    # what a line cannot say well
-    assert set(JobOptions.__dataclass_fields__) - fields == {"wait_for"}
+    # What a line cannot say well; and a deployment has parameters and no call that could be written.
+    assert set(JobOptions.__dataclass_fields__) - fields == {"wait_for", "deployment"}
 
 
 def test_every_form_of_an_option_is_in_the_help_once_and_leads_to_it():

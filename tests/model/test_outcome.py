@@ -9,7 +9,7 @@ import pytest
 
 from nbfutures.model.clock import SystemClock
 from nbfutures.model.item import Item
-from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
 
 
 class Picky:
@@ -57,6 +57,9 @@ def test_the_machines_clock_never_goes_back():
     assert times == sorted(times)
 
 
-def test_many_outcomes_give_the_garbage_collector_no_work():
-    outcomes = [Outcome(index, OutcomeKind.COMPLETED, [index]) for index in range(3)]
+def test_outcomes_of_simple_values_give_the_garbage_collector_no_work():
+    outcomes = [AtomicOutcome(index, OutcomeKind.COMPLETED, str(index)) for index in range(3)]
     assert not any(gc.is_tracked(outcome) for outcome in outcomes)
+    assert not ATOMS & {list, dict, tuple, object}
+    changed = outcomes[0].replace(error=ValueError())
+    assert (changed.value, gc.is_tracked(changed)) == ("0", True)

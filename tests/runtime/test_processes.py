@@ -275,6 +275,33 @@ def test_an_item_that_ends_its_process_fails_alone_though_it_shares_a_chunk_with
     assert sum(job.values(default=0)) == sum(range(3000)) - 777
 
 
+class Bomb:
+    def __reduce__(self):
+        os._exit(1)
+
+
+def test_an_item_whose_value_ends_its_process_fails_alone():
+    def work(x):
+        time.sleep(0.01)
+        return Bomb() if x == 3 else x
+
+    job = in_processes.map(work, range(12))
+    assert job.wait(60)
+    assert [one.index for one in job.outcomes() if one.kind.value != "completed"] == [3]
+    assert isinstance(job[3].exception(), WorkerDiedError)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_failures_keep_no_file_open():
+    def marks():
+        return [one for one in Path("/proc/self/fd").iterdir() if "nbfutures-mark" in os.path.realpath(one)]
+
+    job = in_processes.options(batch=1).map(lambda x: 1 / 0, range(6))
+    assert job.wait(60)
+    assert job.counts.failed == 6
+    eventually(lambda: not marks())
+
+
 def test_coroutines_that_share_a_process_with_one_that_ends_it_complete():
     async def work(x):
         await asyncio.sleep(0.01)

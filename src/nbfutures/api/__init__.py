@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 from nbfutures.api.dashboard import dashboard
 from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
-from nbfutures.api.submitter import Submitter
+from nbfutures.api.limits import delete_limit, limit, limits, limits_view
+from nbfutures.api.serving import Serving, serve, served_flows, stop_serving
+from nbfutures.api.submitter import Submitter, attached
 from nbfutures.errors import NbfuturesError
+from nbfutures.runtime.deployments.serving import ServedFlow
 from nbfutures.runtime.runners import default_workers, workers_of
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.waiting import as_completed, wait
@@ -21,19 +24,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Job",
+    "ServedFlow",
+    "Serving",
     "Submitter",
     "as_completed",
+    "attach",
     "close",
     "dashboard",
     "default_workers",
+    "delete_limit",
     "find_job",
     "jobs_view",
+    "limit",
+    "limits",
+    "limits_view",
     "map",
     "options",
     "run",
+    "serve",
+    "served_flows",
     "session_defaults",
     "session_jobs",
     "set_session_defaults",
+    "stop_serving",
     "submit",
     "track",
     "wait",
@@ -47,10 +60,22 @@ def options(**changes: Any) -> Submitter:
 
     Args:
         **changes: `name`, `runner`, `workers`, `retries`, `retry_delay`, `timeout`, `batch`, `rate`, `in_flight`,
-            `fail_fast`, `tags`, `wait_for`, `dry_run`; see `nbfutures.model.options.JobOptions`.
+            `limit`, `fail_fast`, `tags`, `wait_for`, `dry_run`, `deployment`, `background`; see
+            `nbfutures.model.options.JobOptions`.
+
+    `limit="db"`, or a list of names, has each item that runs take a slot of that limit, whichever the runner; see
+    `nbfutures.limit`. The job holds as many slots as it runs items at once. A slot is kept from item to item while
+    there is work, and 0.3 s longer; where the limit is full it is given back after ten seconds, when its item ends, so
+    that others have their turn. A paused job and one that has ended hold none. An item that ran out of time and goes
+    on in its thread all the same keeps its slot until it ends. While no item has a slot the job says so; a cancel ends
+    the waiting at once. The slots of a kernel that died are free again after a minute and some seconds.
 
     Raises:
         InvalidOptionError: If an option is not known or has a value that it cannot take.
+
+    Examples:
+        >>> nbf.options(workers=4, retries=2).map(fetch, urls)
+        >>> nbf.options(deployment="etl/nightly").map([{"day": "mon"}, {"day": "tue"}])
     """
     return Submitter(changes)
 
@@ -137,6 +162,29 @@ def track(futures: Any) -> Job:
         MapArgumentsError: If there is no Prefect future among them.
     """
     return Submitter({}).track(futures)
+
+
+def attach(name: str) -> Job:
+    """Return a background job again, such as after a restart of the kernel: what ended is there, the rest is followed.
+
+    Blocks until Prefect has answered, for a minute at most, and for the start of Prefect if it is not there.
+
+    Args:
+        name: What the job is called, the newest of that name; or the id of a flow run, any that has task runs.
+
+    Returns:
+        The job, with every outcome. It can be cancelled and retried as before.
+
+    Raises:
+        NbfuturesError: If Prefect knows none; it names those that there are.
+        ServerUnreachableError: If Prefect does not answer in time.
+
+    Examples:
+        >>> job = nbf.attach("fetch")
+        >>> job.summary()
+    """
+    known = next((job for job in reversed(session_jobs()) if job.name == name and job.is_background), None)
+    return known if known is not None else attached(name)
 
 
 def warm_up() -> None:

@@ -92,6 +92,11 @@ class Job:
         return self._run.url
 
     @property
+    def is_background(self) -> bool:
+        """Whether workers in processes of their own run the items; `nbf.attach(job.name)` finds it again."""
+        return self._run.options.background
+
+    @property
     def is_done(self) -> bool:
         """Whether every item has ended."""
         return self._run.state.is_done

@@ -42,7 +42,8 @@ class JobActions:
             return ["retry"] if owns_calls and not is_complete else []
         if state.phase is JobPhase.CANCELLING:
             return []
-        if not owns_calls:
+        if not owns_calls or self._run.options.background:
+            # What is with workers elsewhere cannot be held.
             return ["cancel"]
         return ["resume" if state.phase is JobPhase.PAUSED else "pause", "cancel"]
 

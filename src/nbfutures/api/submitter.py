@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.api.job import Job
-from nbfutures.model.options import JobOptions
+from nbfutures.errors import MapArgumentsError
+from nbfutures.model.options import RUNNERS, JobOptions, check_background
+from nbfutures.runtime.deployments.work import NOTHING, DeploymentWork, deployment_work
 from nbfutures.runtime.dry_run import DryRun
 from nbfutures.runtime.job_run import JobRun
 from nbfutures.runtime.session import get_session
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.contracts import Work
 
-__all__ = ["Submitter"]
+__all__ = ["Submitter", "attached"]
 
 
 class Submitter:
@@ -34,6 +37,7 @@ class Submitter:
 
     def __init__(self, changes: Mapping[str, Any]) -> None:
         JobOptions().replace(**changes)
+        check_background(changes)
         self._changes = dict(changes)
 
     def options(self, **changes: Any) -> Submitter:
@@ -41,38 +45,104 @@ class Submitter:
         return Submitter({**self._changes, **changes})
 
     # `self` and the function are positional only: the function's own keyword arguments may have any name.
-    def map(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
-        """As `nbfutures.map`, with these options."""
-        return self._start(map_work(fn, args, kwargs), fn)
+    def map(self, fn: Callable[..., Any] | Any = NOTHING, /, *args: Any, **kwargs: Any) -> Job:
+        """As `nbfutures.map`, with these options.
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
-        """As `nbfutures.submit`, with these options."""
-        return self._start(submit_work(fn, args, kwargs), fn, single=True)
+        With the option `deployment` there is no function: give a list with a dict of parameters for each flow run, or
+        parameters by name, of which those that are iterable are mapped over.
+
+        Examples:
+            >>> job = nbf.options(deployment="etl/nightly").map([{"day": "mon"}, {"day": "tue"}])
+            >>> job = nbf.options(deployment="etl/nightly").map(day=["mon", "tue"], dry=True)
+        """
+        if (deployment := self._deployment) is not None:
+            return self._start(self._deployed(deployment, fn, args, kwargs, is_single=False), deployment)
+        return self._start(map_work(_given(fn, "map(fn, items)"), args, kwargs, is_background=self._is_background), fn)
+
+    def submit(self, fn: Callable[..., Any] | Any = NOTHING, /, *args: Any, **kwargs: Any) -> Job:
+        """As `nbfutures.submit`, with these options.
+
+        With the option `deployment` there is no function: give the parameters of one flow run by name, or as a dict.
+
+        Examples:
+            >>> job = nbf.options(deployment="etl/nightly").submit(day="mon")
+        """
+        if (deployment := self._deployment) is not None:
+            work = self._deployed(deployment, fn, args, kwargs, is_single=True)
+            return self._start(work, deployment, single=True)
+        return self._start(
+            submit_work(_given(fn, "submit(fn, ...)"), args, kwargs, is_background=self._is_background), fn, single=True
+        )
 
     def run(self, flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """As `nbfutures.run`, with these options."""
         work = FlowWork(flow, args, kwargs)
-        work.check_options([name for name, value in self._changes.items() if name != "dry_run" or value])
+        work.check_options(
+            [name for name, value in self._changes.items() if name not in {"dry_run", "background"} or value]
+        )
         return self._start(work, flow)
 
     def track(self, futures: Any, /) -> Job:
         """As `nbfutures.track`, with these options."""
         return self._start(TrackedWork(futures), "tracked futures")
 
+    @property
+    def _is_background(self) -> bool:
+        return bool(self._changes.get("background"))
+
     def __repr__(self) -> str:
         told = ", ".join(f"{name}={value!r}" for name, value in self._changes.items())
         return f"nbfutures.options({told})"
 
+    @property
+    def _deployment(self) -> str | None:
+        return get_session().defaults.replace(**self._changes).deployment
+
+    def _deployed(
+        self, deployment: str, first: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_single: bool
+    ) -> DeploymentWork:
+        DeploymentWork.check_options(name for name, value in self._changes.items() if name != "dry_run" or value)
+        return deployment_work(deployment, first, args, kwargs, is_single=is_single)
+
     def _start(self, work: Work, what: Any, *, single: bool = False) -> Job:
         session = get_session()
         options = session.defaults.replace(**self._changes)
+        if isinstance(work, DeploymentWork):
+            # Where calls of this kernel run says nothing of them.
+            options = options.replace(runner=RUNNERS[0], workers=None)
+        if options.background:
+            options = options.for_background(secrets.token_hex(6))
         name = options.name or (what if isinstance(what, str) else name_of(what).strip("<>"))
         run: JobRun
         if options.dry_run and isinstance(work, CallWork):
             run = DryRun(work, options, session, name)
         else:
             run = JobRun(work, options, session, name)
-        job = Job(run, single=single)
-        run.owner = job
-        run.start()
-        return job
+        return _started(run, single=single)
+
+
+def attached(name: str) -> Job:
+    """Return a job that another kernel began, see `nbfutures.attach`."""
+    session = get_session()
+    session.wait_until_ready()
+    from nbfutures.runtime.background.attach import find_job
+
+    work = find_job(name)
+    found = work.found
+    options = JobOptions().replace(background=True, **found.options)
+    run = JobRun(work, options, session, found.name)
+    run.began(found.began)
+    return _started(run, single=False)
+
+
+def _started(run: JobRun, *, single: bool) -> Job:
+    job = Job(run, single=single)
+    run.owner = job
+    run.start()
+    return job
+
+
+def _given(fn: Any, usage: str) -> Any:
+    if fn is NOTHING:
+        raise MapArgumentsError(f"There is no function. Write {usage}.")
+    return fn

@@ -1,4 +1,4 @@
-"""The magics `%map`, `%%map`, `%submit`, `%%submit`, `%%flow`, `%jobs` and `%runner`."""
+"""The magics `%map`, `%%map`, `%submit`, `%%submit`, `%%flow`, `%jobs`, `%runner` and `%serve`."""
 
 from __future__ import annotations
 

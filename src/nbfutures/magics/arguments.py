@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
     from nbfutures.magics.scan import Word
 
-__all__ = ["JOB_OPTIONS", "RUNNER_OPTIONS", "Arguments", "Option", "option_table", "parse_arguments"]
+__all__ = [
+    "JOB_OPTIONS",
+    "LIMIT_OPTIONS",
+    "RUNNER_OPTIONS",
+    "SERVE_OPTIONS",
+    "Arguments",
+    "Option",
+    "option_table",
+    "parse_arguments",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +78,11 @@ JOB_OPTIONS = (
     Option(field="batch", metavar="N|auto", values=("auto",), help="items for one task run"),
     Option(field="rate", metavar="N", help="items to start per second, at most"),
     Option(field="in_flight", metavar="N", help="items submitted and not yet settled, at most"),
+    Option(field="limit", metavar="NAME", is_text=True, is_repeatable=True, help="each item takes a slot; see %limit?"),
     Option(field="tags", long="--tag", metavar="TEXT", is_text=True, is_repeatable=True, help="a tag; can be repeated"),
     Option(field="fail_fast", help="the first failure cancels what has not started"),
     Option(field="dry_run", help="run three items only; say how long all would take, and which runner fits"),
+    Option(field="background", help="task workers run the items, see %serve; the job outlives the kernel"),
     Option(field="block", short="-b", help="wait in this cell until the job has ended"),
     Option(field="quiet", short="-q", help="do not show the job; a ; at the end does the same"),
 )
@@ -79,6 +90,22 @@ JOB_OPTIONS = (
 
 RUNNER_OPTIONS = (_WORKERS, _ADDRESS)
 """What `%runner` takes."""
+
+LIMIT_OPTIONS = (
+    Option(field="tag", help="a limit of the task runs with a tag, in place of a global one"),
+    Option(field="per_second", metavar="N", help="slots that become free by themselves each second, for rate_limit()"),
+    Option(field="delete", help="delete the limit"),
+)
+"""What `%limit` takes."""
+
+SERVE_OPTIONS = (
+    Option(field="name", short="-n", metavar="TEXT", is_text=True, help="name of the deployment, for a flow"),
+    Option(field="workers", short="-w", metavar="N", help="how many worker processes; flow runs at once, for a flow"),
+    Option(field="limit", metavar="N", help="how many items each worker runs at once; 10 if not given"),
+    Option(field="keep", help="go on when the kernel ends"),
+    Option(field="stop", help="stop serving: what is named, or all"),
+)
+"""What `%serve` takes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, needs_local_scope, no_var_expand
 
 from nbfutures import api
-from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS, option_table, parse_arguments
+from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS, SERVE_OPTIONS, option_table, parse_arguments
 from nbfutures.magics.cells import flow_function, item_function, read_cell
-from nbfutures.magics.expressions import read_call, read_loop
+from nbfutures.magics.expressions import read_call, read_loop, read_names
+from nbfutures.magics.limit_line import read_limit_line
 from nbfutures.magics.requests import errors_in_one_line, read_request
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _NOTES = """\
 Values are Python expressions: -w 2*n, --timeout=limits["slow"]. One that holds spaces needs brackets or quotes.
-For --out, --name, --runner and --tag a word stands for itself; quote it, or use an f-string, for anything else.
+For --out, --name, --runner, --limit and --tag a word stands for itself; quote it, or use an f-string, for the rest.
 """
 
 
@@ -120,6 +121,7 @@ class FuturesMagics(Magics):
         """
         __tracebackhide__ = True
         request = read_request(self._shell, "%%map", line, body=cell)
+        request.refuse_background()
         loop = read_loop(request.expression, request.source)
         function = item_function(
             read_cell(self._shell, request.head, cell), request.name, self._shell.user_ns, loop.target
@@ -164,6 +166,7 @@ class FuturesMagics(Magics):
             {options}
         """
         request = read_request(self._shell, "%%submit", line, body=cell)
+        request.refuse_background()
         request.refuse_expression()
         function = item_function(read_cell(self._shell, request.head, cell), request.name, self._shell.user_ns)
         return request.start(lambda run: run.submit(function))
@@ -231,6 +234,37 @@ class FuturesMagics(Magics):
         with errors_in_one_line():
             return api.dashboard(api.find_job(name) if name else None)
 
+    @_magic("line", "serve")
+    def serve(self, line: str) -> Any:
+        """Start processes that run background tasks, or a flow as a deployment; or tell what they do.
+
+        Usage: %serve task [task ...] [--workers N] [--limit N] [--keep]
+               %serve flow --name NAME [--workers N] [--keep]
+               %serve
+               %serve --stop [task or flow/name ...]
+
+        What is served may be defined in the notebook; serve it again when its code has changed. The processes end with
+        the kernel, unless they are kept.
+
+        Examples:
+            %serve fetch parse --workers 2
+            %map --background fetch(urls)
+            %serve my_flow --name nightly
+            nbf.options(deployment="my-flow/nightly").map(x=[1, 2, 3])
+            %serve
+            %serve --stop fetch my-flow/nightly
+        """
+        given = parse_arguments(line, SERVE_OPTIONS, self._shell.user_ns)
+        options = dict(given.options)
+        names = given.expression.replace(",", " ").split()
+        with errors_in_one_line():
+            if options.pop("stop", False):
+                stopped = api.stop_serving(*[name.strip("'\"") for name in names])
+                print(f"No longer served: {', '.join(stopped) or 'nothing was'}")  # noqa: T201 - what it is for
+                return None
+            served = api.serve(*read_names(names, self._shell.user_ns, "%serve"), **options)
+        return served if not given.has_semicolon else None
+
     @_magic("line", "runner")
     def runner(self, line: str) -> None:
         """Show or set where the jobs of this session run, if they do not say otherwise.
@@ -258,6 +292,33 @@ class FuturesMagics(Magics):
         # Of a cluster elsewhere, nothing is known before it is asked.
         size = "" if where and defaults.workers is None else f", {number} worker{'' if number == 1 else 's'}"
         print(f"{defaults.runner}{where}{size}")  # noqa: T201 - what it is for
+
+    @_magic("line", "limit")
+    def limit(self, line: str) -> Any:
+        """Show, make, change or delete Prefect's limits of how many items run at once.
+
+        Usage: %limit [name] [slots] [--tag] [--per-second N] [--delete]
+
+        A limit holds for all jobs, kernels and programs that use it and the same Prefect. Jobs take its slots with
+        `--limit name`; other code does with Prefect's concurrency(name). A limit with --tag holds for Prefect tasks
+        with that tag; one with --per-second is for Prefect's rate_limit(name). Where no number of slots is given,
+        limits are shown: how many slots are in use, and who has them.
+
+        Examples:
+            %limit db 4
+            %limit
+            %limit db
+            %limit --tag gpu 1
+            %limit api 10 --per-second 5
+            %limit db --delete
+        """
+        asked = read_limit_line(line, self._shell.user_ns)
+        with errors_in_one_line():
+            if asked.is_deletion:
+                api.delete_limit(asked.name, tag=asked.options.get("tag", False))
+                return None
+            shown = api.limit(asked.name, asked.slots, **asked.options) if asked.name else api.limits_view()
+        return None if asked.is_quiet else shown
 
 
 def _name_in(line: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from nbfutures import api
-from nbfutures.magics.arguments import JOB_OPTIONS, RUNNER_OPTIONS
+from nbfutures.magics.arguments import JOB_OPTIONS, LIMIT_OPTIONS, RUNNER_OPTIONS, SERVE_OPTIONS
 from nbfutures.magics.scan import scan
 from nbfutures.model.options import RUNNERS
 
@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["make_matcher"]
 
 _USE = re.compile(
-    r"\s*(?:\w[^%=]*=\s*)?(?P<escape>%{0,2})(?P<magic>map|submit|flow|jobs|runner|dashboard)\s(?P<line>.*)", re.DOTALL
+    r"\s*(?:\w[^%=]*=\s*)?(?P<escape>%{0,2})(?P<magic>map|submit|flow|jobs|limit|runner|serve|dashboard)\s(?P<line>.*)",
+    re.DOTALL,
 )
-_OPTIONS = {"map": JOB_OPTIONS, "submit": JOB_OPTIONS, "flow": JOB_OPTIONS, "runner": RUNNER_OPTIONS}
+_OPTIONS = {
+    "map": JOB_OPTIONS,
+    "submit": JOB_OPTIONS,
+    "flow": JOB_OPTIONS,
+    "limit": LIMIT_OPTIONS,
+    "runner": RUNNER_OPTIONS,
+    "serve": SERVE_OPTIONS,
+}
 
 
 def make_matcher(shell: InteractiveShell) -> Callable[[CompletionContext], SimpleMatcherResult]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from IPython.core.error import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Call", "Loop", "Source", "evaluate_text", "read_call", "read_loop"]
+__all__ = ["Call", "Loop", "Source", "evaluate_text", "read_call", "read_loop", "read_names"]
 
 _TARGETS = (ast.Name, ast.Tuple, ast.List, ast.Starred)
 
@@ -47,6 +47,19 @@ def evaluate_text(text: str, namespace: dict[str, Any]) -> Any:
     return eval(compile(tree, "<option>", "eval"), namespace)  # noqa: S307 - the user's own code, as in the cell
 
 
+def evaluate_name(text: str, namespace: dict[str, Any]) -> Any:
+    """Evaluate an expression; what it raises passes through, but for a name that is not defined.
+
+    Raises:
+        UsageError: If it is no expression, or uses a name that is not defined.
+    """
+    try:
+        return evaluate_text(text, namespace)
+    except (NameError, SyntaxError) as error:
+        told = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise UsageError(f"{text}: {told}. Run the cell that defines it first.") from error
+
+
 def read_call(text: str, source: Source, magic: str) -> Call:
     """Evaluate the parts of a call, and do not make it.
 
@@ -76,6 +89,28 @@ def read_call(text: str, source: Source, magic: str) -> Call:
     parts.elts[1].args, parts.elts[1].keywords = tree.args, tree.keywords  # type: ignore[attr-defined]
     fn, (args, kwargs) = _evaluate(parts, text, source)
     return Call(fn, args, kwargs)
+
+
+def read_names(names: Iterable[str], namespace: dict[str, Any], magic: str) -> list[Any]:
+    """Return what some names stand for.
+
+    Args:
+        names: Names of variables, with dots, perhaps.
+        namespace: The variables.
+        magic: The magic's name with its percent sign, for the message.
+
+    Raises:
+        UsageError: If one is no name, or is not defined.
+    """
+    found = []
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise UsageError(f"{name!r} is no name. Write it as in: {magic} first second --workers 2.")
+        try:
+            found.append(evaluate_text(name, namespace))
+        except (NameError, AttributeError) as error:
+            raise UsageError(f"{error}. Run the cell that defines it first.") from error
+    return found
 
 
 def read_loop(text: str, source: Source) -> Loop:

@@ -77,6 +77,19 @@ class Request:
             magic = self.head.partition(" ")[0]
             raise UsageError(f"{magic} takes options only, not {self.expression!r}. Put the code below it.")
 
+    def refuse_background(self) -> None:
+        """Check that the cell is not to be run by workers.
+
+        Raises:
+            UsageError: If it is.
+        """
+        if self.options.get("background"):
+            magic = self.head.partition(" ")[0]
+            raise UsageError(
+                f"{magic} cannot run in the background: workers serve tasks that have a name. Define one with @task, "
+                f"then: %serve fetch, and %map --background fetch(urls)."
+            )
+
     def start(self, submit: Callable[[Any], Any]) -> Any:
         """Make the job, and return what the magic is to return.
 

@@ -43,7 +43,7 @@ class JobSnapshot:
     phase: JobPhase
     counts: Counts
     workers: int
-    """Number of workers that the job may use."""
+    """Number of workers that the job may use; 0 if nobody knows."""
     elapsed: float
     """Seconds from the submission to now, or to the end, without those between an end and a retry."""
     rate: float | None

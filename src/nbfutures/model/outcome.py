@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from uuid import UUID
 
-__all__ = ["CapturedOutput", "Outcome", "OutcomeKind"]
+__all__ = ["ATOMS", "AtomicOutcome", "CapturedOutput", "Outcome", "OutcomeKind"]
 
 
 class OutcomeKind(StrEnum):
@@ -40,11 +40,9 @@ class CapturedOutput(NamedTuple):
     """Text written to `sys.stderr`, cut in the middle when it was long."""
 
 
-# One is made for every item. Python's garbage collector does not look through these: 100,000 outcomes had it go once
-# through all that the kernel holds, for 0.2 s. What it misses is a cycle of an outcome's own value or error that leads
-# back to the job; the frames that errors keep have let go of their variables. Equal are two that are the same: the
-# fields hold anything, also data frames.
-class Outcome(msgspec.Struct, frozen=True, eq=False, gc=False):
+# One is made for every item: a msgspec record is made in a tenth of the time that a frozen dataclass takes. Equal are
+# two that are the same: the fields hold anything, also data frames.
+class Outcome(msgspec.Struct, frozen=True, eq=False):
     """How one item ended, with all that is known of it; immutable."""
 
     index: int
@@ -94,4 +92,16 @@ class Outcome(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def replace(self, **changes: Any) -> Outcome:
         """Return a copy with some fields changed."""
-        return msgspec.structs.replace(self, **changes)
+        return Outcome(**(msgspec.structs.asdict(self) | changes))
+
+
+class AtomicOutcome(Outcome, frozen=True, eq=False, gc=False):
+    """How an item completed whose value is of one of the `ATOMS`.
+
+    Python's garbage collector does not look through these: 100,000 outcomes had it go through all that the kernel
+    holds, for 0.2 s. Nothing is lost by that, since none of the fields can lead back to the outcome.
+    """
+
+
+ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None)})
+"""Types whose values hold no others."""

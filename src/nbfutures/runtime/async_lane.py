@@ -57,7 +57,7 @@ class AsyncLane(Lane):
         self._run(self._work_through_async())
 
     async def _work_through_async(self) -> None:
-        work, queue = self.work, self.work.queue
+        work, queue, limit = self.work, self.work.queue, self.work.limit
         self.home = home_loop()
         self._loop = asyncio.get_running_loop()
         self._stir = asyncio.Event()
@@ -65,13 +65,17 @@ class AsyncLane(Lane):
 
         def done(task: asyncio.Task[None]) -> None:
             tasks.discard(task)
+            limit.give()
             if self._stir is not None:
                 self._stir.set()
 
         while True:
             while self.is_open and len(tasks) < self.slots and (work.quota is None or self.pulled < work.quota):
+                if not limit.take(1):
+                    break
                 index = queue.try_pull()
                 if index is None:
+                    limit.give()
                     break
                 self.pulled += 1
                 if self.pulled == work.quota:

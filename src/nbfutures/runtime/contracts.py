@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nbfutures.model.outcome import Outcome, OutcomeKind
     from nbfutures.runtime.server import ServerLease
 
-__all__ = ["Caller", "Connected", "Run", "Work"]
+__all__ = ["Caller", "Connected", "Connection", "Run", "Work"]
 
 
 class Work(Protocol):
@@ -54,6 +54,18 @@ class Work(Protocol):
 
     def replace_function(self, fn: Callable[..., Any]) -> None:
         """Call another function from now on."""
+        ...
+
+
+class Connection(Protocol):
+    """What connects to Prefect; `Session` is what it is."""
+
+    def start(self) -> None:
+        """Connect in the background."""
+        ...
+
+    def wait_until_ready(self, stop: threading.Event | None = None) -> None:
+        """Block until Prefect answers."""
         ...
 
 
@@ -114,6 +126,11 @@ class Run(Protocol):
         ...
 
     @property
+    def is_server_local(self) -> bool:
+        """Whether Prefect's server is the one of this machine that nbfutures has started."""
+        ...
+
+    @property
     def stopped(self) -> threading.Event:
         """Set while the job is being cancelled."""
         ...
@@ -164,6 +181,10 @@ class Run(Protocol):
 
     def attach_dispatcher(self, dispatcher: Any) -> None:
         """Take a new dispatcher."""
+        ...
+
+    def attach_follower(self, is_running: Callable[[int], bool]) -> None:
+        """Have it asked which items run, where others than dispatchers know it."""
         ...
 
     def note_health(self, trouble: str) -> None:

@@ -11,6 +11,9 @@ from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.countdown import Countdown
 from nbfutures.runtime.feed import Feed
+from nbfutures.runtime.limits.keeper import Keeper
+from nbfutures.runtime.limits.no_limit import NoLimit
+from nbfutures.runtime.limits.tag_watch import TagWatch
 from nbfutures.runtime.work_queue import WorkQueue
 
 if TYPE_CHECKING:
@@ -48,6 +51,10 @@ class Window(Protocol):
         """Tell whether the item is being worked on."""
         ...
 
+    def missing(self) -> int:
+        """Return how many more items could run at once now if there were slots of the job's limits for them."""
+        ...
+
     def cancel_queued(self) -> None:
         """Take back what the runner has not started."""
         ...
@@ -82,6 +89,8 @@ class Dispatcher:
         self.closed = False
         gated = work.has_dependencies
         self.queue = WorkQueue([] if gated else indices, rate=run.options.rate, now=run.state.clock.now)
+        self.limit = Keeper(run, self.wake) if run.options.limit else NoLimit()
+        """Asked for a slot before an item starts."""
         self._gated: set[int] = set(indices) if gated else set()
         self._to_gate: list[int] = list(indices) if gated else []
         self._gate_lock = threading.Lock()
@@ -147,7 +156,12 @@ class Dispatcher:
         state = self.run.state
         if state.phase is JobPhase.STARTING:
             state.set_phase(JobPhase.RUNNING)
-        with Feed(self.run.name) as feed:
+        # The feed ends when all task runs have: until then, items may use slots.
+        with self.limit, Feed(self.run.name) as feed:
+            problem = self.limit.wait_until_known(self.run.stopped)
+            if problem is not None and not self.run.stopped.is_set():
+                self.run.crash(problem)
+            tags = TagWatch(self.run, self.work)
             window = self._window = make_window(self, feed)
             while True:
                 self._wake.clear()
@@ -162,7 +176,11 @@ class Dispatcher:
                     window.cancel_queued()
                 # Another cell may have redirected the streams meanwhile.
                 capture.renew()
-                state.set_running(window.running())
+                running = window.running()
+                state.set_running(running)
+                tags.look(is_held_back=window.busy and not running)
+                if self.limit.is_limited:
+                    self.limit.want(0 if self.run.is_halted else max(window.missing(), 0))
                 if self._close_if_done(window):
                     break
                 longest = _SWEEP_SECONDS if window.busy else _IDLE_SECONDS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nbfutures.runtime.background.attached_work import AttachedCalls, AttachedRuns
+from nbfutures.runtime.deployments.work import DeploymentWork
 from nbfutures.runtime.flow_run import run_calls
 from nbfutures.runtime.watched_work import FlowWork, TrackedWork
 from nbfutures.runtime.watching import run_flow, watch_futures
@@ -25,7 +27,23 @@ def execute(run: Run, work: Work, indices: Sequence[int]) -> None:
         work: What it runs.
         indices: The items; those of a flow become known while it runs.
     """
-    if isinstance(work, CallWork):
+    if isinstance(work, AttachedRuns) or (isinstance(work, AttachedCalls) and not run.rounds):
+        from nbfutures.runtime.background.attach import follow
+
+        follow(run, work)
+    elif isinstance(work, DeploymentWork):
+        from nbfutures.runtime.deployments.lookup import find_deployment
+        from nbfutures.runtime.deployments.window import OPEN_RUNS, DeploymentWindow
+
+        deployment = find_deployment(run, work.deployment)
+        size = run.options.in_flight or OPEN_RUNS
+        run_calls(
+            run,
+            work,
+            indices,
+            lambda dispatcher, _: DeploymentWindow(dispatcher, work, deployment, size=size),
+        )
+    elif isinstance(work, CallWork):
         run_calls(run, work, indices)
     elif isinstance(work, FlowWork):
         run_flow(run, work.target, work.args, work.kwargs, work.items)

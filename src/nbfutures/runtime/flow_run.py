@@ -30,7 +30,7 @@ from nbfutures.runtime.task_window import TaskWindow
 from nbfutures.runtime.work import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from uuid import UUID
 
     from prefect.client.schemas.objects import State
@@ -58,6 +58,8 @@ class _Launch:
     run: Run
     work: CallWork
     indices: Sequence[int]
+    make_window: Callable[[Dispatcher, Feed], Window] | None = None
+    """Makes what is in flight, where that is not in a runner of the job's."""
     flow_run_id: UUID | None = None
     """Its flow run, once that has begun."""
     error: BaseException | None = None
@@ -109,10 +111,14 @@ def run_launch(job: str) -> State[Any]:
             # Coroutines need no thread: where no number of workers is given, all of the window runs at once.
             is_open = work.is_async and not options.workers
             size = options.in_flight or (_COROUTINES if is_open else 2 * run.workers + 2)
+            if options.limit and not work.is_async:
+                # What waits for a thread would hold a slot.
+                size = min(size, run.workers)
             return TaskWindow(dispatcher, feed, runner, work, size=size)
         shared = LaneWork(
             work=work,
             queue=dispatcher.queue,
+            limit=dispatcher.limit,
             state=run.state,
             wake=dispatcher.wake,
             # One at a time: whoever runs a coroutine inline is blocked by it as by a plain function.
@@ -137,10 +143,11 @@ def run_launch(job: str) -> State[Any]:
         in_flight = options.in_flight or ((options.workers or _COROUTINES) if work.is_async else None)
         return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
 
+    chosen = launch.make_window or _background_window(launch) or make_window
     prints = lasting_print() if logs_prints(work.target) else nullcontext()
     with watched_in_prefect(run, launch.flow_run_id) as seen, prints:
         try:
-            dispatcher.drive(make_window)
+            dispatcher.drive(chosen)
         except Exception as error:
             launch.error = error
             return crashed_state(error)
@@ -151,13 +158,27 @@ def run_launch(job: str) -> State[Any]:
     return final_state(run, is_cancelled=seen.is_cancelled)
 
 
-def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
+def _background_window(launch: _Launch) -> Callable[[Dispatcher, Feed], Window] | None:
+    if not launch.run.options.background:
+        return None
+    from nbfutures.runtime.background.window import BackgroundWindow
+
+    return lambda dispatcher, _: BackgroundWindow(dispatcher, launch.work, launch.indices)
+
+
+def run_calls(
+    run: Run,
+    work: CallWork,
+    indices: Sequence[int],
+    make_window: Callable[[Dispatcher, Feed], Window] | None = None,
+) -> None:
     """Run some items of a job in a new flow run. Blocks until they ended.
 
     Args:
         run: The job.
         work: Its calls.
         indices: The items; all of them where their number becomes known only now.
+        make_window: Makes what is in flight, for items that run in no runner of the job's.
     """
     wait_for_futures(run, run.options.wait_for)
     if run.state.is_done:
@@ -186,7 +207,7 @@ def run_calls(run: Run, work: CallWork, indices: Sequence[int]) -> None:
         "runner": run.options.runner,
         "workers": run.workers,
     }
-    launch = _launches[key] = _Launch(run, work, indices)
+    launch = _launches[key] = _Launch(run, work, indices, make_window)
     try:
         with flow_settings(run):
             ended = flow_start.start_flow(named, parameters, name=f"{run.name}{again}")

@@ -10,7 +10,7 @@ import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.errors import ItemCancelledError, ItemSkippedError, JobCrashedError
+from nbfutures.errors import ItemCancelledError, ItemSkippedError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Settled
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
@@ -57,7 +57,9 @@ class JobRun:
         self.options = options
         self.session = session
         self.workers = workers_of(options)
-        self.state = JobState(name, work.known_length or 0, workers=self.workers, is_flow=work.is_flow)
+        # Of flow runs of a deployment, nobody knows how many may run at once.
+        known_workers = 0 if options.deployment is not None else self.workers
+        self.state = JobState(name, work.known_length or 0, workers=known_workers, is_flow=work.is_flow)
         if work.known_length is None:
             self.state.set_open_ended(is_open=True)
         self.queued = self.state.created
@@ -81,6 +83,7 @@ class JobRun:
         self.caller: Caller | None = CallingThread(self) if options.runner == "inline" and has_calls else None
         """The thread that makes the calls, where that is the one which asks for the job."""
         self._dispatchers: list[Dispatcher] = []
+        self._is_followed_running: Callable[[int], bool] | None = None
         self._paused = False
         self._stop = threading.Event()
         self._futures: weakref.WeakValueDictionary[int, ItemFuture[Any]] = weakref.WeakValueDictionary()
@@ -111,7 +114,16 @@ class JobRun:
             stop()
 
     def pause(self) -> None:
-        """Start no further items until `resume`; what runs goes on."""
+        """Start no further items until `resume`; what runs goes on.
+
+        Raises:
+            NbfuturesError: If the items are with workers elsewhere.
+        """
+        if self.options.background:
+            raise NbfuturesError(
+                "A background job cannot be paused: its items are with Prefect's server, and workers take them from "
+                "there. Cancel it, and go on later with job.retry()."
+            )
         if self.state.is_done or self._stop.is_set():
             return
         self._paused = True
@@ -196,6 +208,9 @@ class JobRun:
 
     def is_running(self, index: int) -> bool:
         """Tell whether the item is being worked on."""
+        followed = self._is_followed_running
+        if followed is not None and followed(index):
+            return True
         return any(dispatcher.is_running(index) for dispatcher in self._open_dispatchers())
 
     def collect(self, timeout: float | None, *, single: bool) -> Any:
@@ -282,6 +297,11 @@ class JobRun:
     def is_halted(self) -> bool:
         """Whether nothing new may start."""
         return self._paused or self._stop.is_set()
+
+    @property
+    def is_server_local(self) -> bool:
+        """Whether Prefect's server is the one of this machine that nbfutures has started."""
+        return self.session.lease is not None
 
     @property
     def stopped(self) -> threading.Event:
@@ -384,6 +404,15 @@ class JobRun:
                 dispatcher.queue.halt()
         if self._stop.is_set():
             dispatcher.cancel("Cancelled before it ran. Run it with job.retry().")
+
+    def began(self, when: float | None) -> None:
+        """Say when a job began that another kernel began, in seconds since the epoch; before it is started."""
+        if when is not None:
+            self.state.created = self.queued = when
+
+    def attach_follower(self, is_running: Callable[[int], bool]) -> None:
+        """Have it asked which items run, where others than dispatchers know it."""
+        self._is_followed_running = is_running
 
     def _open_dispatchers(self) -> list[Dispatcher]:
         # Two only where a job was retried twice before the first retry's flow run had started.

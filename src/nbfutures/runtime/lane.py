@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.utilities.timeout import timeout as interrupt_after
 
 from nbfutures.errors import ItemSkippedError
-from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.item_frames import forget_locals, without_own_frames
 from nbfutures.runtime.late import timed_out
@@ -60,6 +60,8 @@ class Lane:
         """Items that are running now, with the start of the attempt. Who takes an item out tells how it ended."""
         self.is_open = True
         """Whether it still takes items."""
+        self.is_over = False
+        """Whether nothing of it runs any more, an item that was given up on included."""
         self.pulled = 0
         self.mark: MutableSequence[int] = array("q", [NOTHING])
         """Which item runs; may be put where another process sees it."""
@@ -89,6 +91,7 @@ class Lane:
             self._work_through()
         finally:
             self.is_open = False
+            self.is_over = True
             self.work.wake()
         return self._failed
 
@@ -112,7 +115,7 @@ class Lane:
         """Have the lane look for new items, where it does not by itself; may be called from any thread."""
 
     # Written out in one loop, with local names: what stands here is paid for every item.
-    def _work_through(self) -> None:
+    def _work_through(self) -> None:  # noqa: C901
         work = self.work
         calls, pull, now, cpu, mark = work.work, work.queue.pull, work.state.clock.now, self.cpu_clock, self.mark
         rounds, tried, record, running = work.state.rounds, work.tried, self.records.append, self.running
@@ -150,14 +153,16 @@ class Lane:
                         break
                     mark[0] = NOTHING
                     used = ended - started
-                    if used < _SHORT_SECONDS and short < _SHORT_ITEMS:
+                    if used >= _SHORT_SECONDS:
+                        cpu_began, cpu_known, short = cpu_known, cpu(), 0
+                        used = max(cpu_known - cpu_began, 0.0)
+                    elif short < _SHORT_ITEMS:
                         short += 1
                         cpu_known += used
                     else:
-                        cpu_began, cpu_known, short = cpu_known, cpu(), 0
-                        used = cpu_known - cpu_began
+                        cpu_known, short = cpu(), 0
                     record(
-                        Outcome(
+                        (AtomicOutcome if type(value) in ATOMS else Outcome)(
                             index, completed, value, None, queued, started, ended, used, worker,
                             work.tries(index) + 1 if tried else 1, sink.take(), run_id,
                             rounds.get(index, 0) if rounds else 0,

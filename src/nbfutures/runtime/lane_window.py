@@ -79,6 +79,9 @@ class LaneWindow:
         self._most = 1 if work.is_async else min(workers, in_flight or workers)
         self._name = name
         self._lanes: dict[Lane, tuple[str, int]] = {}
+        self._limit = dispatcher.limit
+        self._holding: set[Lane] = set()
+        """Lanes that have a slot of the job's limits: what works through one item at a time needs one."""
         self._count = 0
         self._crashes = 0
 
@@ -86,7 +89,7 @@ class LaneWindow:
     def is_growing(self) -> bool:
         """Whether more lanes are wanted than have been started."""
         working = sum(lane.is_open for lane in list(self._lanes))
-        return working < self._most and bool(self._work.queue)
+        return working < self._most and bool(self._work.queue) and self._limit.free > 0
 
     @property
     def busy(self) -> bool:
@@ -99,12 +102,31 @@ class LaneWindow:
         for lane in lanes:
             if lane.is_open and self._work.is_async and len(self._work.queue):
                 lane.stir()
+        for lane in list(self._holding):
+            if lane.is_over:
+                self._give_slot(lane)
         working = sum(lane.is_open for lane in lanes)
         entering = sum(lane.is_open and not lane.pulled for lane in lanes)
         # Twice as many at each look: a handful of quick items is done by one lane, and makes one task run.
         wanted = min(self._most - working, len(self._work.queue) - entering, working - entering + 1)
-        for _ in range(wanted):
+        # A lane of coroutines takes one for each of them.
+        for _ in range(min(wanted, self._limit.free) if self._work.is_async else self._limit.take(max(wanted, 0))):
             self._start()
+
+    def missing(self) -> int:
+        """Return how many more items could run at once now if there were slots for them."""
+        lanes, queued = list(self._lanes), len(self._work.queue)
+        if self._work.is_async:
+            return min(self._slots - sum(len(lane.running) for lane in lanes), queued)
+        entering = sum(lane.is_open and not lane.pulled for lane in lanes)
+        return min(self._most - sum(lane.is_open for lane in lanes), queued - entering)
+
+    def _give_slot(self, lane: Lane) -> None:
+        try:
+            self._holding.remove(lane)
+        except KeyError:
+            return
+        self._limit.give()
 
     def sweep(self) -> None:
         """Tell what the lanes have recorded, and give up on what ran out of time."""
@@ -146,6 +168,8 @@ class LaneWindow:
         used = {number for lane, (_, number) in list(self._lanes.items()) if lane.is_open}
         number = next(number for number in itertools.count(1) if number not in used)
         lane = self._make_lane(number, slots)
+        if self._limit.is_limited and not self._work.is_async:
+            self._holding.add(lane)
         key = f"{self._name} {self._count} ({next(_numbers)})"
         _lanes[key] = lane
         self._lanes[lane] = (key, number)
@@ -162,6 +186,8 @@ class LaneWindow:
         key, _ = self._lanes.pop(lane)
         _lanes.pop(key, None)
         lane.is_open = False
+        lane.is_over = True
+        self._give_slot(lane)
         told = lane.drain()
         problem = problem_of(future)
         # Items that the lane took and did not record: only a failure of the engine itself leaves some.

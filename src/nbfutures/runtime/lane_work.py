@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nbfutures.runtime.limits.no_limit import NO_LIMIT, NoLimit
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,6 +32,8 @@ class LaneWork:
     state: JobState
     wake: Callable[[], None]
     """Wakes the dispatcher; cheap when it is awake."""
+    limit: NoLimit = NO_LIMIT
+    """Asked for a slot before an item starts, or, by who works through one item at a time, before it begins."""
     is_async: bool = False
     quota: int | None = None
     """Items for one lane at most; `None` for as many as fit in `lane_seconds`."""

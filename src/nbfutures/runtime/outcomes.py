@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from uuid import UUID
 
-    from prefect.client.schemas.objects import State
+    from prefect.client.schemas.objects import State, TaskRun
     from prefect.futures import PrefectFuture
 
     from nbfutures.runtime.shared_loop import SharedLoop
 
-__all__ = ["Ending", "Observed", "outcome_of", "outcome_of_call", "problem_of"]
+__all__ = ["LEFT", "Ending", "Observed", "outcome_of", "outcome_of_call", "outcome_of_state", "problem_of"]
+
+LEFT = "Cancelled before it ran, while Prefect held its task run back. Run it with job.retry()."
 
 
 @dataclass(slots=True)
@@ -39,11 +41,52 @@ class Observed:
     task_run_id: UUID | None = None
     """Its task run, where nothing else tells it."""
     attempts: int = 0
+    is_left: bool = False
+    """Whether it was cancelled before its function began: that is not to begin any more."""
     output: CapturedOutput | None = None
     error: BaseException | None = None
     """What the function raised in the last attempt."""
     traceback: TracebackType | None = None
     """Where it raised that, from its own frame on."""
+
+    def begin(self, now: float) -> None:
+        """Note that an attempt begins.
+
+        Raises:
+            ItemCancelledError: If it was cancelled before.
+        """
+        self.attempts += 1
+        self.ended = None
+        self.error = self.traceback = None
+        # First this, then the question: who leaves it asks in the other order.
+        self.started = now
+        if self.is_left:
+            raise ItemCancelledError(LEFT)
+
+    def leave(self) -> bool:
+        """Have its function not begin, if it has not; return whether that is so."""
+        self.is_left = True
+        if self.started is not None:
+            self.is_left = False
+        return self.is_left
+
+    def note(self, state: State[Any], task_run: TaskRun | None) -> None:
+        """Take in how a task run stands that runs elsewhere.
+
+        Args:
+            state: Its state.
+            task_run: All that Prefect knows of it, where that was asked for.
+        """
+        when = state.timestamp.timestamp()
+        if task_run is not None and task_run.start_time is not None:
+            self.started = self.started or task_run.start_time.timestamp()
+            self.attempts = max(self.attempts, task_run.run_count)
+        elif state.is_running():
+            self.started = when
+            self.attempts += 1
+        if state.is_final():
+            # Two machines may disagree about the time.
+            self.ended = max(when, self.started or when)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +108,7 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
         round_: The item's round.
         observed: What was seen of it where it ran.
     """
-    return _made(_ending(future), _id_of(future), index, now=now, round_=round_, observed=observed)
+    return _outcome(_ending(future), _id_of(future), index, now=now, round_=round_, observed=observed)
 
 
 def outcome_of_call(ending: Ending, index: int, *, now: float, round_: int, observed: Observed) -> Outcome:
@@ -79,10 +122,24 @@ def outcome_of_call(ending: Ending, index: int, *, now: float, round_: int, obse
         observed: What was seen of it.
     """
     found = _ending_of_state(ending.state) if ending.state is not None else _ending_of_call(ending.value, ending.error)
-    return _made(found, observed.task_run_id, index, now=now, round_=round_, observed=observed)
+    return _outcome(found, observed.task_run_id, index, now=now, round_=round_, observed=observed)
 
 
-def _made(
+def outcome_of_state(state: State[Any], index: int, *, now: float, round_: int, observed: Observed) -> Outcome:
+    """Turn the final state of a task run into the outcome of an item; otherwise as `outcome_of`.
+
+    Args:
+        state: A state that has its value or its error in it.
+        index: The item.
+        now: The time, in seconds since the epoch.
+        round_: The item's round.
+        observed: What is known of when and where it ran.
+    """
+    run_id = state.state_details.task_run_id
+    return _outcome(_ending_of_state(state), run_id, index, now=now, round_=round_, observed=observed)
+
+
+def _outcome(
     ending: tuple[OutcomeKind, Any, BaseException | None],
     task_run_id: Any,
     index: int,
@@ -95,6 +152,9 @@ def _made(
     if kind is OutcomeKind.FAILED and observed.error is not None and not isinstance(error, ItemTimeoutError):
         # What the function raised, also where Prefect stumbled over it, such as an error that has no text.
         error = observed.error.with_traceback(observed.traceback)
+    if isinstance(error, ItemCancelledError) and str(error) == LEFT:
+        # It began in the moment in which it was left.
+        kind = OutcomeKind.CANCELLED
     ran = observed.started is not None
     return Outcome(
         index=index,

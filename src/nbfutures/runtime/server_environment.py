@@ -25,6 +25,17 @@ _DEFAULTS: Final[Mapping[tuple[str, ...], str]] = {
         "PREFECT_API_SERVICES_EVENT_PERSISTER_ENABLED",
     ): "false",
     ("PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED", "PREFECT_API_SERVICES_TRIGGERS_ENABLED"): "false",
+    # A lease that is kept in memory is lost with the server, and its slots of a limit would be taken for ever.
+    ("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",): "prefect.server.concurrency.lease_storage.filesystem",
+    # How often it looks for leases whose holder has died.
+    ("PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS",): "5",
+    # How long Prefect's `concurrency()` and its tasks with tags wait before they ask again for a slot: one of each
+    # process asks at a time, so that a notebook need not wait half a minute for a slot that is free.
+    ("PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS",): "0.5",
+    (
+        "PREFECT_SERVER_TASKS_TAG_CONCURRENCY_SLOT_WAIT_SECONDS",
+        "PREFECT_TASK_RUN_TAG_CONCURRENCY_SLOT_WAIT_SECONDS",
+    ): "0.5",
     # The new user interface asks an analytics host.
     ("PREFECT_SERVER_UI_V2_ENABLED",): "false",
     ("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT",): "false",

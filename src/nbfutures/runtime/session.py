@@ -32,12 +32,15 @@ _DRAIN_SECONDS = 10.0
 _FLUSH_SECONDS = 2.0
 _JOBS_KEPT = 100
 _WARM = (
+    "nbfutures.runtime.background.serving",
+    "nbfutures.runtime.background.api_loop",
     "nbfutures.runtime.shared_loop",
     "nbfutures.runtime.runners.processes",
     "nbfutures.runtime.clusters.dask",
     "nbfutures.runtime.clusters.ray",
+    "nbfutures.runtime.deployments.serving",
 )
-"""What keeps workers between jobs, once it is loaded."""
+"""What keeps workers or connections between jobs, once it is loaded."""
 
 
 class Session:
@@ -124,7 +127,12 @@ class Session:
         if self._drained:
             return
         self._drained = True
-        running = [run for run in self.jobs if run.thread is not None and run.thread.is_alive()]
+        # The items of background jobs are with workers elsewhere, and go on.
+        running = [
+            run
+            for run in self.jobs
+            if run.thread is not None and run.thread.is_alive() and (run.state.is_done or not run.options.background)
+        ]
         if not hasattr(builtins, "__IPYTHON__"):
             # A script ends when its work does, as with `concurrent.futures`.
             for run in running:
@@ -143,15 +151,19 @@ class Session:
     def _warn_of_unfinished(self) -> None:
         # Prefect cannot be started any more once the interpreter ends: a job that waited for it has not run.
         for run in self.jobs:
-            if not run.state.is_done and not hasattr(builtins, "__IPYTHON__"):
+            if not run.state.is_done and not run.options.background and not hasattr(builtins, "__IPYTHON__"):
                 sys.stderr.write(
                     f"nbfutures: the script ended before {run.name!r} had run. Wait for it at the end: job.wait().\n"
                 )
 
-    def close(self) -> None:
-        """Cancel what runs, let go of the server and give back the settings."""
+    def close(self, *, is_exit: bool = False) -> None:
+        """Cancel what runs, let go of the server and give back the settings.
+
+        Args:
+            is_exit: Whether the process ends; background jobs go on without it.
+        """
         for run in self.jobs:
-            if not run.state.is_done:
+            if not run.state.is_done and not (is_exit and run.options.background):
                 run.cancel()
         with self._lock:
             self._closing.set()
@@ -298,5 +310,5 @@ def get_session() -> Session:
     with _session_lock:
         if _session is None:
             _session = Session()
-            atexit.register(_session.close)
+            atexit.register(_session.close, is_exit=True)
         return _session

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.settings import Settings
 
-__all__ = ["PAUSES", "close_client", "has_api", "shared_client", "warm_client"]
+__all__ = ["PAUSES", "close_client", "has_api", "have_tried_again_soon", "shared_client", "warm_client"]
 
 
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -23,7 +23,7 @@ PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _ATTEMPTS = "nbfutures_attempts"
 
 
-def _have_tried_again_soon(response: Any) -> None:
+def have_tried_again_soon(response: Any) -> None:
     """Have Prefect's client try again soon what its server could not do for a moment.
 
     Two that write at the same moment meet in Prefect's SQLite as "database is locked" (PrefectHQ/prefect#18934), for
@@ -46,7 +46,7 @@ class _Shared:
     def __init__(self, settings: Settings) -> None:
         self._api = settings.api
         self._client = settings.client
-        self.context = SyncClientContext(httpx_settings={"event_hooks": {"response": [_have_tried_again_soon]}})
+        self.context = SyncClientContext(httpx_settings={"event_hooks": {"response": [have_tried_again_soon]}})
         # Prefect's engines take the client of the context only if it has no settings of its own.
         self.context._httpx_settings = None
         self.context.client.__enter__()

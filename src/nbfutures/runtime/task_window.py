@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from prefect.context import TaskRunContext
 from prefect.utilities.callables import collapse_variadic_parameters, get_parameter_defaults
 
+from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.cancelling import take_back
 from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, given_up_on
-from nbfutures.runtime.outcomes import Observed, outcome_of
+from nbfutures.runtime.outcomes import LEFT, Observed, outcome_of
 from nbfutures.runtime.runners.threads import ThreadsRunner
 from nbfutures.runtime.shared_loop import home_loop
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.work import CallWork
 
-__all__ = ["TaskWindow", "observe"]
+__all__ = ["PreparedTask", "TaskWindow", "observe"]
 
 
 class TaskWindow:
@@ -57,9 +58,11 @@ class TaskWindow:
         self._work = work
         self._size = size
         self._in_flight: dict[int, tuple[PrefectFuture[Any], Observed]] = {}
+        self._limit = dispatcher.limit
         self._submitting = threading.Lock()
         """Held to submit one item, so that a cancel sees it either before or in flight."""
-        self._prepared = _Prepared(work.target, dispatcher.run.options)
+        self._prepared = PreparedTask(work.target, dispatcher.run.options)
+        self._cancelled_at: float | None = None
 
     @property
     def is_growing(self) -> bool:
@@ -73,11 +76,19 @@ class TaskWindow:
 
     def refill(self) -> None:
         """Submit items up to the window's size."""
+        self._cancelled_at = None
         while len(self._in_flight) < self._size:
+            if not self._limit.take(1):
+                return
             index = self._dispatcher.queue.try_pull()
+            if index is None or not self._submit(index):
+                self._limit.give()
             if index is None:
                 return
-            self._submit(index)
+
+    def missing(self) -> int:
+        """Return how many more items could run at once now if there were slots for them."""
+        return min(self._size - len(self._in_flight), len(self._dispatcher.queue))
 
     def sweep(self) -> None:
         """Give up on coroutines that ran out of time where something blocks their event loop."""
@@ -116,28 +127,38 @@ class TaskWindow:
         return entry is not None and entry[1].started is not None
 
     def cancel_queued(self) -> None:
-        """Take back what no worker has started."""
+        """Take back what no worker has started, and leave what Prefect holds back at its start, by a tag limit."""
+        now = time.monotonic()
+        self._cancelled_at = self._cancelled_at or now
         with self._submitting:
-            in_flight = list(self._in_flight.values())
-        take_back(future for future, _ in in_flight)
+            in_flight = list(self._in_flight.items())
+        take_back(future for _, (future, _) in in_flight)
+        if now - self._cancelled_at < GRACE_SECONDS:
+            return
+        for index, (_, seen) in in_flight:
+            if seen.started is None and seen.leave() and self._in_flight.pop(index, None) is not None:
+                self._run.settle_unrun([index], OutcomeKind.CANCELLED, ItemCancelledError(LEFT))
 
-    def _submit(self, index: int) -> None:
+    def _submit(self, index: int) -> bool:
+        """Submit an item; return whether it is in flight."""
         seen = Observed(queued=self._run.queued)
         if self._prepared.target is not self._work.target:
-            self._prepared = _Prepared(self._work.target, self._run.options)
+            self._prepared = PreparedTask(self._work.target, self._run.options)
         made = self._observed(self._prepared.task, index, seen)
         parameters = self._prepared.parameters(self._arguments(index))
         with self._submitting:
             if self._run.stopped.is_set():
                 # The cancel came between taking the item and here: it goes back, and is cancelled with the others.
                 self._dispatcher.queue.put([index])
-                return
+                return False
             future = self._runner.submit(made, parameters)
             self._in_flight[index] = (future, seen)
         self._feed.watch(future, lambda: self._on_done(index, future, seen))
+        return True
 
     def _on_done(self, index: int, future: PrefectFuture[Any], seen: Observed) -> None:
         """Take in the end of a task run; on the feed's thread."""
+        self._limit.give()
         state = self._run.state
         outcome = outcome_of(future, index, now=state.clock.now(), round_=state.round_of(index), observed=seen)
         told = self._ending(outcome, seen)
@@ -164,17 +185,18 @@ class TaskWindow:
         return outcome
 
 
-class _Prepared:
+class PreparedTask:
     """What is the same for all task runs of a task: looking through its signature takes longer than submitting it.
 
     Args:
-        target: The user's task.
+        task: The user's task.
         options: The job's.
+        target: What the task was made of, if not given as a task.
     """
 
-    def __init__(self, target: Task[Any, Any], options: JobOptions) -> None:
-        self.target = target
-        self.task = with_job_options(target, options)
+    def __init__(self, task: Task[Any, Any], options: JobOptions, target: Any = None) -> None:
+        self.target = target if target is not None else task
+        self.task = with_job_options(task, options)
         """The task with the job's options."""
         self._defaults = get_parameter_defaults(self.task.fn)
         self._names = inspect.signature(self.task.fn).parameters.keys()
@@ -226,12 +248,9 @@ def observe(
 
     def begin() -> float:
         capture.renew()
-        seen.attempts += 1
         seen.worker, seen.task_run_id = _worker_name(), _task_run_id()
         seen.home = home_loop() if is_async else None
-        seen.ended = None
-        seen.error = seen.traceback = None
-        seen.started = now()
+        seen.begin(now())
         return cpu_clock()
 
     def end(cpu_started: float, error: BaseException | None) -> None:

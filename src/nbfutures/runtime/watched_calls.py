@@ -1,8 +1,8 @@
 """Tasks and flows that a watched flow calls, rather than submits.
 
-Prefect has no place to ask about these. So the first watched flow puts a wrapper around `Task.__call__` and
-`Flow.__call__`, which does nothing but where the context says that somebody watches. Prefect hands the context on to
-the threads of its runners, and `asyncio` to its tasks.
+Prefect has no place to ask about these. So the first watched flow puts a wrapper around `Task.__call__`, `Task.delay`
+and `Flow.__call__`, which does nothing but where the context says that somebody watches. Prefect hands the context on
+to the threads of its runners, and `asyncio` to its tasks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import Flow, State, Task
 from prefect.utilities.callables import get_call_parameters
 
+from nbfutures.runtime.background.delayed import DelayedFuture
 from nbfutures.runtime.outcomes import Ending, Observed
 from nbfutures.runtime.task_window import observe
 from nbfutures.runtime.watched_futures import refuse_if_cancelled
@@ -52,6 +53,7 @@ def _install() -> None:
         if not _is_installed:
             _is_installed = True
             Task.__call__ = _with_watched_task(Task.__call__)  # type: ignore[method-assign]  # on purpose
+            Task.delay = _with_watched_delay(Task.delay)  # type: ignore[method-assign]  # on purpose
             Flow.__call__ = _with_watched_flow(Flow.__call__)  # type: ignore[method-assign]  # on purpose
 
 
@@ -72,6 +74,21 @@ def _with_watched_flow(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(twin, *args, **kwargs)
 
     return call
+
+
+def _with_watched_delay(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def delay(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Any:
+        watched = _watched()
+        if watched is None:
+            return original(task, *args, **kwargs)
+        refuse_if_cancelled(watched.run)
+        seen = Observed(queued=watched.run.state.clock.now())
+        future = original(task, *args, **kwargs)
+        watched.add(DelayedFuture(future, seen), seen, {"task": task.name, **_parameters(task, args, kwargs)})
+        return future
+
+    return delay
 
 
 def _with_watched_task(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -52,6 +52,12 @@ class WatchedFutures:
         index = self._add(seen, arguments, future)
         self._feed.watch(future, lambda: self._on_done(index, future))
 
+    def follow(self, index: int, future: PrefectFuture[Any], seen: Observed) -> None:
+        """Take in the future of an item that is known already."""
+        self._seen[index] = seen
+        self._futures[index] = future
+        self._feed.watch(future, lambda: self._on_done(index, future))
+
     def add_call(self, seen: Observed, arguments: Mapping[str, Any]) -> int:
         """Take in a task that is called here and now; return its item, for `end_call`."""
         return self._add(seen, arguments, None)

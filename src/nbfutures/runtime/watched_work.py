@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
+from nbfutures.model.item import Item
 from nbfutures.runtime.mapping import bind, find_futures
 from nbfutures.runtime.work import function_of, is_prefect_task, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from nbfutures.model.item import Item
-
-__all__ = ["FlowWork", "TrackedWork"]
+__all__ = ["FlowWork", "TrackedWork", "WatchedWork"]
 
 
-class _WatchedWork:
+class WatchedWork:
     """Items that become known while the job runs, and belong to other code."""
 
     is_flow = True
@@ -51,7 +50,7 @@ class _WatchedWork:
         raise NbfuturesError(_NO_RETRY)
 
 
-class FlowWork(_WatchedWork):
+class FlowWork(WatchedWork):
     """A user's flow; the task runs that it submits are the job's items.
 
     Args:
@@ -88,6 +87,13 @@ class FlowWork(_WatchedWork):
                 "There is no dry run of a flow: which tasks it runs is known only when it runs. Try one of its tasks: "
                 "nbf.options(dry_run=True).map(task, ...), or run the flow on little data."
             )
+        if "background" in given:
+            name = name_of(self.target)
+            raise InvalidOptionError(
+                f"A flow has no .delay(), so that it cannot be a background task; nbf.run({name}) runs it in the "
+                f"background of this kernel as it is. For workers, put it into a task and serve that: "
+                f"@task def run_{name.replace('-', '_')}(...): return {name.replace('-', '_')}(...)."
+            )
         taken = {"name", "tags", "wait_for", *(("workers", "runner") if self._is_function else ())}
         refused = [name for name in given if name not in taken]
         if refused:
@@ -97,7 +103,7 @@ class FlowWork(_WatchedWork):
             )
 
 
-class TrackedWork(_WatchedWork):
+class TrackedWork(WatchedWork):
     """Futures that somebody else made.
 
     Args:
@@ -117,6 +123,12 @@ class TrackedWork(_WatchedWork):
                 "track() takes Prefect futures: what task.submit(), task.map() or task.delay() return, in a list. "
                 "For other work use map() or submit()."
             )
+        self.items = [Item(index, {"future": future}) for index, future in enumerate(self.futures)]
+
+    @property
+    def known_length(self) -> int:
+        """Number of futures."""
+        return len(self.items)
 
 
 _NO_RETRY = (

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from prefect import Flow, flow
+from prefect.futures import PrefectDistributedFuture
 
 from nbfutures.errors import FlowCallError, ItemCancelledError
 from nbfutures.model.events import JobPhase
@@ -44,9 +45,17 @@ def watch_futures(run: Run, futures: Sequence[PrefectFuture[Any]], items: list[I
     with Feed(run.name) as feed:
         watched = WatchedFutures(run, feed, items)
         run.on_cancel(watched.cancel_queued)
-        for future in futures:
-            watched.add(future, Observed(queued=run.queued), {"future": future})
-        run.state.set_open_ended(is_open=False)
+        for index, future in enumerate(futures):
+            seen = Observed(queued=run.queued)
+            watched.follow(index, _followed(future, seen), seen)
+
+
+def _followed(future: PrefectFuture[Any], seen: Observed) -> PrefectFuture[Any]:
+    if not isinstance(future, PrefectDistributedFuture):
+        return future
+    from nbfutures.runtime.background.delayed import DelayedFuture
+
+    return DelayedFuture(future, seen)
 
 
 def run_flow(
@@ -97,10 +106,10 @@ def run_flow(
 
 
 def _call_flow(
-    run: Run, watched: WatchedFutures, named: Flow[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    run: Run, futures: WatchedFutures, named: Flow[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
     def call_here() -> Any:
-        with watched_calls(watched):
+        with watched_calls(futures):
             called = named(*args, **kwargs)
             if not inspect.iscoroutine(called):
                 return called

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nbfutures.model.item import Item
 
-__all__ = ["CallWork", "is_async_function", "is_prefect_task", "map_work", "submit_work"]
+__all__ = ["CallWork", "is_async_function", "is_prefect_flow", "is_prefect_task", "map_work", "submit_work"]
 
 
 class CallWork:
@@ -185,33 +185,46 @@ class CallWork:
         self.call = table.caller(fn) if self._is_resolved else functools.partial(_call_resolved, fn, table)
 
 
-def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallWork:
-    """Return the work of mapping a function over arguments.
+def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_background: bool = False) -> CallWork:
+    """Return the work of mapping a function over arguments; for workers elsewhere if it is for the background.
 
     Raises:
         MapArgumentsError: If the arguments do not fit, or there is nothing to map over.
     """
-    check_callable(target)
+    check_callable(target, is_background=is_background)
     arguments = bind(function_of(target), args, kwargs)
     if pending_lengths(arguments):
         return CallWork(target, {name: _inner_futures(value) for name, value in arguments.items()}, None)
     return CallWork(target, arguments, map_calls(function_of(target), arguments))
 
 
-def submit_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallWork:
-    """Return the work of one call.
+def submit_work(
+    target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_background: bool = False
+) -> CallWork:
+    """Return the work of one call; for workers elsewhere if it is for the background.
 
     Raises:
         MapArgumentsError: If the arguments do not fit.
     """
-    check_callable(target)
+    check_callable(target, is_background=is_background)
     table = single_call(function_of(target), args, kwargs)
     return CallWork(target, table.statics, table)
 
 
-def check_callable(target: Any) -> None:
-    """Raise `MapArgumentsError` unless `target` can be called for items."""
-    if _is_flow(target):
+def check_callable(target: Any, *, is_background: bool = False) -> None:
+    """Raise `MapArgumentsError` unless `target` can be called for items, or served if it is for the background."""
+    if is_background and is_prefect_flow(target):
+        name = function_of(target).__name__
+        raise MapArgumentsError(
+            f"{name!r} is a Prefect flow, and flows have no .delay(): workers serve tasks. Put it into one:\n"
+            f"    @task\n    def {name}_task(batch):\n        return {name}(batch)\nthen serve and map {name}_task."
+        )
+    if is_background and not is_prefect_task(target) and not inspect.isfunction(target):
+        raise MapArgumentsError(
+            f"Background tasks are Prefect tasks, or functions, which become ones; got {type(target).__name__}. "
+            f"Define a function and put @task above it."
+        )
+    if is_prefect_flow(target):
         raise MapArgumentsError(
             f"{name_of(target)!r} is a Prefect flow, which has no items. Run it in the background: nbf.run(flow, ...); "
             f"or map a task that calls it."
@@ -228,13 +241,14 @@ def is_prefect_task(target: Any) -> bool:
     return any(kind.__name__ == "Task" and kind.__module__ == "prefect.tasks" for kind in type(target).__mro__)
 
 
-def _is_flow(target: Any) -> bool:
+def is_prefect_flow(target: Any) -> bool:
+    """Tell whether `target` is a Prefect `Flow`, without importing Prefect."""
     return any(kind.__name__ == "Flow" and kind.__module__ == "prefect.flows" for kind in type(target).__mro__)
 
 
 def function_of(target: Any) -> Callable[..., Any]:
     """Return the function of a Prefect task or flow, or the callable itself."""
-    fn: Callable[..., Any] = target.fn if is_prefect_task(target) or _is_flow(target) else target
+    fn: Callable[..., Any] = target.fn if is_prefect_task(target) or is_prefect_flow(target) else target
     return fn
 
 

@@ -128,7 +128,8 @@ def describe(snapshot: JobSnapshot) -> JobDescription:
             "left": left_words(left) if left is not None and is_running else "",
             "rate": rate_words(rate) if rate and has_many and ran and (is_running or _has_rate(snapshot, rate)) else "",
             "elapsed": _elapsed_words(snapshot, rate),
-            "workers": count_words(snapshot.workers, "worker"),
+            # Of flow runs elsewhere, nobody knows how many may run at once.
+            "workers": count_words(snapshot.workers, "worker") if snapshot.workers else "",
             "speed_up": _speed_up_words(speed_up, snapshot.workers) if has_many else "",
         },
     }
@@ -198,6 +199,8 @@ def _count_words(counts: Counts) -> str:
 def _speed_up_words(speed_up: float | None, workers: int) -> str:
     if speed_up is None or workers == 1 or speed_up < _LEAST_SPEED_UP:
         return ""
+    if not workers:
+        return f"speed-up {speed_up:.1f}"
     return f"speed-up {speed_up:.1f} with {count_words(workers, 'worker')}"
 
 

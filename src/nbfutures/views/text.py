@@ -69,7 +69,8 @@ def _done(job: JobDescription) -> str:
 
 
 def _sentence(parts: list[str], aside: list[str]) -> str:
-    return f"{', '.join(filter(None, parts))} ({', '.join(filter(None, aside))})"
+    more = ", ".join(filter(None, aside))
+    return f"{', '.join(filter(None, parts))}{more and f' ({more})'}"
 
 
 def _failures(groups: Sequence[FailureGroup], more: int) -> list[str]:

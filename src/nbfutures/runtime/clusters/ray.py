@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,10 @@ class _Boxes:
 
     def __init__(self) -> None:
         self._boxes: defaultdict[str, asyncio.Queue[bytes]] = defaultdict(asyncio.Queue)
+        self._openers: Counter[str] = Counter()
+
+    async def open(self, box: str) -> None:
+        self._openers[box] += 1
 
     async def put(self, box: str, message: bytes) -> None:
         self._boxes[box].put_nowait(message)
@@ -50,8 +54,12 @@ class _Boxes:
         except TimeoutError:
             return None
 
-    async def drop(self, box: str) -> None:
-        self._boxes.pop(box, None)
+    async def drop(self, box: str, openers: int) -> None:
+        # Not before both ends have: one may not have taken the last message yet.
+        self._openers[box] -= openers
+        if self._openers[box] <= 0:
+            self._openers.pop(box)
+            self._boxes.pop(box, None)
 
 
 class _Mailbox:
@@ -63,24 +71,32 @@ class _Mailbox:
 
     def __init__(self, boxes: Any) -> None:
         self._boxes = boxes
+        self._opened: set[str] = set()
 
     def open(self, box: str) -> None:
-        """Nothing: a box is there once it is used."""
+        """Have a box."""
+        if box not in self._opened:
+            self._opened.add(box)
+            self._ask("open", box)
 
     def put(self, box: str, message: bytes) -> None:
         """Put a message into a box."""
+        self.open(box)
         self._ask("put", box, message)
 
     def take(self, box: str, timeout: float | None) -> bytes:
         """Take the first message out of a box, waiting for it."""
+        self.open(box)
         taken: bytes | None = self._ask("take", box, timeout)
         if taken is None:
             raise TimeoutError
         return taken
 
-    def drop(self, box: str, *, openers: int = 1) -> None:  # noqa: ARG002 - Ray's boxes are not counted
+    def drop(self, box: str, *, openers: int = 1) -> None:
         """Forget a box."""
-        self._ask("drop", box)
+        if box in self._opened:
+            self._opened.discard(box)
+            self._ask("drop", box, openers)
 
     def _ask(self, what: str, *arguments: Any) -> Any:
         if not ray.is_initialized():

@@ -39,9 +39,10 @@ class RemoteLane:
         worker: Name of the worker, for the outcomes.
         round_: How often the job was retried when the lane began.
         mark: Where the worker notes what it runs, if it can be read here.
+        slots: How many of its items run at once.
     """
 
-    def __init__(self, supply: Supply, worker: str, round_: int, mark: Mark | None) -> None:
+    def __init__(self, supply: Supply, worker: str, round_: int, mark: Mark | None, slots: int = 1) -> None:
         self.supply = supply
         self.work = supply.work
         self.worker = worker
@@ -49,6 +50,8 @@ class RemoteLane:
         self.records: deque[Outcome] = deque()
         self.running: dict[int, float] = {}
         """Items that the worker said are running, with the start of the attempt."""
+        self._beginnings: dict[int, tuple[float, float]] = {}
+        """Of items on another machine: when they began, by its clock and by the kernel's."""
         self.outstanding: dict[int, None] = {}
         """Items that were sent and of which nothing is known yet, in their order."""
         self.is_open = True
@@ -61,6 +64,12 @@ class RemoteLane:
         self.end_worker: Callable[[], bool] | None = None
         """Ends its worker from outside, where it has no process of this machine."""
         self.wire = Wire()
+        self.slots = slots
+        """How many of its items run at once."""
+        self.held = 0
+        """Slots of the job's limits that it has: one for each item that may run now."""
+        self._stuck = 0
+        """Items that were given up on and go on all the same."""
         self._lock = threading.RLock()
         self._function: Any = None
         self._seconds: float | None = None
@@ -91,10 +100,19 @@ class RemoteLane:
             del self.outstanding[index]
         self.kill("timeout")
         if self.ended_for is None:
-            # Its worker is not ours to end: what waits behind the item goes elsewhere.
-            self.is_open = False
+            # Its worker is not ours to end: what waits behind the item goes elsewhere, and it ends when the item does.
             self.give_back()
+            self.close()
+        with self._lock:
+            self._stuck += self.ended_for is None
+            self._account()
         return True
+
+    def let_go_slots(self) -> None:
+        """Give back all slots: its worker is gone."""
+        with self._lock:
+            self.work.limit.give(self.held)
+            self.held = self._stuck = 0
 
     def forget_outstanding(self) -> bool:
         """Take in nothing more of what was sent; return whether there was something."""
@@ -133,7 +151,10 @@ class RemoteLane:
                 return
             room = self._room()
             if room > 0:
+                room = self._with_slots(room)
+            if room > 0:
                 self._send(self.supply.pull(room))
+                self._account()
             if self.outstanding:
                 self._idle_since = None
             elif self._is_used_up:
@@ -166,11 +187,11 @@ class RemoteLane:
         """
         if self.ended_for is not None:
             return
-        self.is_open = False
+        was_open, self.is_open = self.is_open, False
         # Said before it is done: who takes in the process's end asks for it.
-        before, self.ended_for = self.ended_for, why
+        self.ended_for = why
         if not self.wire.kill() and not (self.end_worker is not None and self.end_worker()):
-            self.ended_for = before
+            self.ended_for, self.is_open = None, was_open
 
     def ping(self) -> None:
         """Have the worker know that the kernel is there."""
@@ -191,6 +212,20 @@ class RemoteLane:
         room = self.supply.share(outstanding, self._seconds) - outstanding
         quota = self.work.quota
         return room if quota is None else min(room, quota - self._sent)
+
+    def _with_slots(self, room: int) -> int:
+        """Take slots of the job's limits for up to so many items more, and return how many may be sent."""
+        if self.held < self.slots:
+            self.held += self.work.limit.take(min(room, self.slots - self.held))
+        # Who runs one item after the other may be sent many at once.
+        return room if self.held == self.slots else min(room, self.held - len(self.outstanding) - self._stuck)
+
+    def _account(self) -> None:
+        """Give back the slots that no item needs any more."""
+        needed = min(len(self.outstanding) + self._stuck, self.slots)
+        if self.held > needed:
+            self.work.limit.give(self.held - needed)
+            self.held = needed
 
     @property
     def _is_used_up(self) -> bool:
@@ -250,18 +285,20 @@ class RemoteLane:
     def _take(self, what: str, *rest: Any) -> None:
         with self._lock:
             getattr(self, f"_take_{what}")(*rest)
+            self._account()
         self.work.wake()
         if what not in _QUIET:
             self.top_up()
 
     def _take_singly(self, told: list[tuple[int, bytes]]) -> None:
-        self._note([self._unpack_one(*one) for one in told], self.running)
+        self._note([self._unpack_one(*one) for one in told], None)
 
     def _take_later(self, indices: list[tuple[int, float]]) -> None:
-        for index, when in indices:
+        now = self.work.state.clock.now()
+        for index, seconds in indices:
             if self.outstanding.pop(index, 0) is None:
                 self.work.takes_another_try(index)
-                self.work.queue.put_later(index, when)
+                self.work.queue.put_later(index, now + seconds)
 
     def _take_back(self, indices: list[int]) -> None:
         self._asked_back = False
@@ -294,10 +331,16 @@ class RemoteLane:
             self.wire.post("ok", number)
         self._note(told, running)
 
-    def _note(self, told: list[Outcome], running: dict[int, float]) -> None:
+    def _note(self, told: list[Outcome], running: dict[int, float] | None) -> None:
         pop = self.outstanding.pop
         known = [one for one in told if pop(one.index, 0) is None]
-        self.running = {index: since for index, since in running.items() if index in self.outstanding}
+        if self._beginnings:
+            for one in known:
+                self._beginnings.pop(one.index, None)
+        if running is not None:
+            self.running = {
+                index: self._began(index, since) for index, since in running.items() if index in self.outstanding
+            }
         if self.work.fail_fast and any(one.kind is OutcomeKind.FAILED for one in known):
             # The dispatcher cancels the job once it sees the failure; until then nothing more is to start.
             self.work.queue.halt()
@@ -307,6 +350,15 @@ class RemoteLane:
             self.supply.note_progress(len(known))
             latest = sum(one.seconds or 0.0 for one in known) / len(known)
             self._seconds = latest if self._seconds is None else (self._seconds + latest) / 2
+
+    def _began(self, index: int, since: float) -> float:
+        """Return when an attempt began, by the kernel's clock: that of another machine may tell another time."""
+        if self.mark is not None:
+            return since
+        known = self._beginnings.get(index)
+        if known is None or known[0] != since:
+            known = self._beginnings[index] = since, self.work.state.clock.now()
+        return known[1]
 
     def _unpack_one(self, index: int, payload: bytes) -> Outcome:
         try:

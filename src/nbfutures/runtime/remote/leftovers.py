@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.lane import NOTHING
 from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
+from nbfutures.runtime.remote.mark import READING, RUNNING, TELLING
 
 if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run
@@ -34,6 +36,8 @@ class Leftovers:
         self._runner = runner
         self._deaths: dict[tuple[int, int], int] = {}
         """Item and its round to the workers that died under it."""
+        self._pardoned: set[tuple[int, int]] = set()
+        """Items, and their rounds, that were alone in a worker which died while it did nothing."""
 
     def settle(
         self, lane: RemoteLane, left: list[int], running: dict[int, float], problem: BaseException | None
@@ -48,7 +52,7 @@ class Leftovers:
         """
         if not left:
             return []
-        marked = lane.mark.read() if lane.mark is not None else None
+        marked = lane.mark.read(RUNNING) if lane.mark is not None else None
         told: list[Outcome] = []
         if self._run.stopped.is_set() or lane.ended_for == "cancel":
             begun = [index for index in left if index == marked or index in running]
@@ -59,7 +63,7 @@ class Leftovers:
             # What had not begun is cancelled by the dispatcher, or runs if the job was retried meanwhile.
             left = [index for index in left if index not in begun]
         elif lane.ended_for is None:
-            blamed = marked if marked in left else left[0] if len(left) == 1 or lane.mark is None else None
+            blamed = self._blamed(lane, left)
             if blamed is None:
                 self._supply.note_death(len(left))
             else:
@@ -67,6 +71,21 @@ class Leftovers:
                 told = self._note_death(lane, blamed, running.get(blamed), problem, held=len(left) + 1)
         self._supply.put_back(left)
         return told
+
+    def _blamed(self, lane: RemoteLane, left: list[int]) -> int | None:
+        """Return the item that ended its worker; `None` if that is not known, so that all run again, fewer at once."""
+        if lane.mark is None:
+            return left[0]
+        busy = [marked for place in (TELLING, READING, RUNNING) if (marked := lane.mark.read(place)) != NOTHING]
+        if busy:
+            return busy[0] if busy[0] in left else left[0] if len(left) == 1 else None
+        if len(left) > 1:
+            return None
+        # Nothing was done with it, as far as is known: it may have been ended for something else, once.
+        key = left[0], self._run.state.round_of(left[0])
+        is_known = key in self._pardoned
+        self._pardoned.add(key)
+        return left[0] if is_known else None
 
     def _note_death(
         self, lane: RemoteLane, index: int, started: float | None, problem: BaseException | None, *, held: int

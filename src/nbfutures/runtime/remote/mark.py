@@ -11,26 +11,35 @@ from typing import Any
 
 from nbfutures.runtime.lane import NOTHING
 
-__all__ = ["SEVERAL", "Mark", "Marked", "open_mark"]
+__all__ = ["READING", "RUNNING", "SEVERAL", "TELLING", "Mark", "Marked", "open_mark"]
 
 SEVERAL = -2
-_SIZE = 8
+RUNNING, TELLING, READING = range(3)
+"""Places of a mark: the item that runs, those whose outcomes are being pickled, and whose arguments are being read."""
+_WIDTH = 8
+_SIZE = 3 * _WIDTH
 
 
 class Mark:
-    """The kernel's view of one number in a small file; what a process wrote there stays when it is killed."""
+    """The kernel's view of three numbers in a small file; what a process wrote there stays when it is killed."""
 
     def __init__(self) -> None:
         number, self.path = tempfile.mkstemp(prefix="nbfutures-mark-")
         try:
-            os.write(number, NOTHING.to_bytes(_SIZE, "little", signed=True))
+            os.write(number, 3 * NOTHING.to_bytes(_WIDTH, "little", signed=True))
             self._map = mmap.mmap(number, _SIZE)
         finally:
             os.close(number)
 
-    def read(self) -> int:
-        """Return the item that runs, `NOTHING`, or `SEVERAL`."""
-        return int.from_bytes(self._map[:_SIZE], "little", signed=True)
+    def read(self, place: int = RUNNING) -> int:
+        """Return the item that is in a place, `NOTHING`, or `SEVERAL`."""
+        start = place * _WIDTH
+        return int.from_bytes(self._map[start : start + _WIDTH], "little", signed=True)
+
+    def close(self) -> None:
+        """Let go of the file; nothing can be read any more."""
+        self.remove()
+        self._map.close()
 
     def remove(self) -> None:
         """Remove the file's name; who has opened it goes on to share it."""
@@ -39,7 +48,7 @@ class Mark:
 
 
 def open_mark(path: str) -> Any:
-    """Return the number as the worker writes it: a view with one element."""
+    """Return the numbers as the worker writes them: a view with three elements."""
     with Path(path).open("r+b") as file:
         return memoryview(mmap.mmap(file.fileno(), _SIZE)).cast("q")
 

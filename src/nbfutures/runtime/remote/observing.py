@@ -112,12 +112,13 @@ class tell_kernel:  # noqa: N801 - used as a function
 
     def __enter__(self) -> Any:
         """Tell of the start; return the function, to be called."""
-        global _attempts  # noqa: PLW0603 - Prefect repeats a task within one run of its engine
         capture.install()
         with _lock:
-            ticket, attempts = _attempts
-            _attempts = (self._ticket, attempts + 1 if ticket == self._ticket else 1)
-            self._seen.attempts = _attempts[1] - 1
+            # Prefect repeats a task within one run of its engine.
+            self._seen.attempts = _attempts.pop(self._ticket, 0)
+            _attempts[self._ticket] = self._seen.attempts + 1
+            while len(_attempts) > _TICKETS_KEPT:
+                del _attempts[next(iter(_attempts))]
         try:
             self._connection = self._route.connect(self._ticket)
         except (OSError, EOFError):
@@ -167,5 +168,7 @@ class _Holder:
         self.fn = fn
 
 
-_attempts: tuple[str, int] = ("", 0)
+_attempts: dict[str, int] = {}
+"""Tickets to the attempts that began here, the latest last; a worker may run several task runs at once."""
+_TICKETS_KEPT = 1000
 _lock = threading.Lock()

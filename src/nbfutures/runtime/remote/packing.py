@@ -13,7 +13,7 @@ import cloudpickle
 import tblib.pickling_support
 
 from nbfutures.errors import PicklingError
-from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
 from nbfutures.runtime.remote.weighing import weigh
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = [
 
 _SHOWN = 200
 _FIELDS = [(name, operator.attrgetter(name)) for name in Outcome.__struct_fields__]
+_ERROR, _VALUE = (Outcome.__struct_fields__.index(name) for name in ("error", "value"))
 _DIFFERENT = frozenset({"index", "value", "started", "ended", "cpu_seconds"})
 
 
@@ -115,7 +116,15 @@ def pack_outcomes(outcomes: list[Outcome]) -> bytes:
 def unpack_outcomes(data: bytes) -> list[Outcome]:
     """Return the outcomes."""
     columns = [itertools.repeat(what) if is_same else what for is_same, what in unpack(data)]
-    return list(map(Outcome, *columns)) if columns else []
+    return list(map(_kind_of(columns), *columns)) if columns else []
+
+
+def _kind_of(columns: list[Any]) -> type[Outcome]:
+    errors, values = columns[_ERROR], columns[_VALUE]
+    if not isinstance(errors, itertools.repeat) or next(errors) is not None:
+        return Outcome
+    found = [next(values)] if isinstance(values, itertools.repeat) else values
+    return AtomicOutcome if ATOMS.issuperset(map(type, found)) else Outcome
 
 
 def _columns(outcomes: list[Outcome]) -> list[tuple[bool, Any]]:

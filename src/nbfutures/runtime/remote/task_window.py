@@ -11,6 +11,7 @@ from prefect.exceptions import UpstreamTaskError
 
 from nbfutures.errors import ItemSkippedError, PicklingError
 from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
 from nbfutures.runtime.remote.observing import Ticket, observe_elsewhere
 from nbfutures.runtime.remote.packing import pack_function, unpicklable_argument, unsendable_value
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from nbfutures.model.outcome import Outcome
-    from nbfutures.runtime.outcomes import Observed
     from nbfutures.runtime.remote.contracts import RemoteRunner
 
 __all__ = ["RemoteTaskWindow"]
@@ -42,12 +42,6 @@ class RemoteTaskWindow(TaskWindow):
         self._killed: dict[int, str] = {}
         """Items whose process was ended from here, and why: "cancel" or "timeout"."""
         self._deaths: dict[tuple[int, int], int] = {}
-        self._cancelled_at: float | None = None
-
-    def refill(self) -> None:
-        """Submit items up to the window's size."""
-        self._cancelled_at = None
-        super().refill()
 
     def cancel_queued(self) -> None:
         """Take back what no worker has started; what does not end by itself within half a second is ended."""
@@ -58,12 +52,29 @@ class RemoteTaskWindow(TaskWindow):
         for future in waiting:
             self._runner.take_back(future)
 
-    def _submit(self, index: int) -> None:
+    def _submit(self, index: int) -> bool:
         try:
-            super()._submit(index)
+            is_in_flight = super()._submit(index)
         except ItemSkippedError as error:
-            self._tickets.pop(index).close()
+            self._close_ticket(index)
             self._run.settle_unrun([index], OutcomeKind.SKIPPED, error)
+            return False
+        except Exception as error:
+            # Clusters pickle what they are given at once.
+            self._close_ticket(index)
+            named = self._named(index, Observed(), error)
+            if named is error:
+                raise
+            self._run.settle_unrun([index], OutcomeKind.FAILED, named)
+            return False
+        if not is_in_flight:
+            self._close_ticket(index)
+        return is_in_flight
+
+    def _close_ticket(self, index: int) -> None:
+        ticket = self._tickets.pop(index, None)
+        if ticket is not None:
+            ticket.close()
 
     def _arguments(self, index: int) -> dict[str, Any]:
         # A future of the kernel's says nothing elsewhere; by now, it is done.
@@ -104,16 +115,14 @@ class RemoteTaskWindow(TaskWindow):
     def _ending(self, outcome: Outcome, seen: Observed) -> Outcome | None:
         """Say in the job's words how a task run ended that its process did not end by itself."""
         index, error = outcome.index, outcome.error
-        ticket = self._tickets.pop(index, None)
-        if ticket is not None:
-            ticket.close()
+        self._close_ticket(index)
         why = self._killed.pop(index, None)
         if isinstance(error, UpstreamTaskError):
             skipped = ItemSkippedError(f"Skipped: {error}")
             return outcome.replace(kind=OutcomeKind.SKIPPED, error=skipped, started=None, attempts=0)
         if self._runner.is_death(error) or (why is not None and outcome.kind is OutcomeKind.CANCELLED):
             return self._ending_of_dead(outcome, why)
-        if outcome.kind is OutcomeKind.FAILED and seen.error is None:
+        if outcome.kind is OutcomeKind.FAILED and seen.error is None and error is not None:
             return outcome.replace(error=self._named(index, seen, error))
         return outcome
 
@@ -136,9 +145,9 @@ class RemoteTaskWindow(TaskWindow):
         )
         return outcome.replace(error=told, attempts=max(outcome.attempts, deaths), traceback=None)
 
-    def _named(self, index: int, seen: Observed, error: BaseException | None) -> BaseException | None:
+    def _named(self, index: int, seen: Observed, error: BaseException) -> BaseException:
         """Return an error that names what could not be sent, where that is why a task run failed."""
-        if error is None or type(error).__name__ not in {"PicklingError", "TypeError", "AttributeError", "ValueError"}:
+        if type(error).__name__ not in {"PicklingError", "TypeError", "AttributeError", "ValueError"}:
             return error
         if seen.started is not None:
             return unsendable_value(index, "", error) if seen.ended is not None else error

@@ -86,7 +86,7 @@ class RemoteWindow:
     def is_growing(self) -> bool:
         """Whether more lanes are wanted than have been started."""
         working = sum(lane.is_open for lane in list(self._lanes))
-        return working < self._most and self._supply.is_waiting
+        return working < self._most and self._supply.is_waiting and self._work.limit.free > 0
 
     @property
     def busy(self) -> bool:
@@ -103,7 +103,9 @@ class RemoteWindow:
         lanes = [lane for lane in lanes if lane.is_open]
         # Lanes that are still connecting have nothing yet: each may be counted on for an item.
         entering = sum(not lane.pulled and not lane.outstanding for lane in lanes)
-        for _ in range(min(self._most - len(lanes), len(self._work.queue) - entering)):
+        # Nor may more be there than have a slot, or will take one.
+        free = self._work.limit.free - sum(not lane.held for lane in lanes)
+        for _ in range(min(self._most - len(lanes), len(self._work.queue) - entering, free)):
             self._start()
         self._share_out(lanes)
 
@@ -162,6 +164,11 @@ class RemoteWindow:
         """Tell whether the item is being worked on."""
         return any(index in lane.running for lane in list(self._lanes))
 
+    def missing(self) -> int:
+        """Return how many more items could run at once now if there were slots for them."""
+        most = self._most * (self._slots if self._work.is_async else 1)
+        return min(most - sum(lane.held for lane in list(self._lanes)), len(self._work.queue))
+
     def cancel_queued(self) -> None:
         """Take back what no worker has begun; what does not end by itself within half a second is ended."""
         if self._cancelled_at is None:
@@ -188,7 +195,8 @@ class RemoteWindow:
         number = next(number for number in itertools.count(1) if number not in used)
         runner, work = self._runner, self._work
         owns = runner.has_own_processes
-        lane = RemoteLane(self._supply, f"{runner.kind} {number}", self._run.rounds, Mark() if owns else None)
+        slots = self._slots if work.is_async else 1
+        lane = RemoteLane(self._supply, f"{runner.kind} {number}", self._run.rounds, Mark() if owns else None, slots)
         key = f"{self._name} {self._count} ({_kernel} {next(_numbers)})"
         runner.post.expect(key, lane.connect)
         settings = LaneSettings(
@@ -222,16 +230,17 @@ class RemoteWindow:
         key, _, _ = self._lanes[lane]
         lane.is_open = False
         self._runner.post.forget(key)
-        if lane.mark is not None:
-            lane.mark.remove()
         problem = problem_of(future)
         lane.wire.wait_for_last_words()
         left, running = list(lane.outstanding), dict(lane.running)
         told = lane.drain()
         lane.outstanding.clear()
+        lane.let_go_slots()
         # Else a cluster would run it once more if it lost what came of it.
         self._runner.let_go(future)
         told += self._leftovers.settle(lane, left, running, problem)
+        if lane.mark is not None:
+            lane.mark.close()
         # Only now: the dispatcher looks at the problem of those that are here.
         del self._lanes[lane]
         if told:

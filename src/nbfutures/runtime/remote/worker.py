@@ -19,15 +19,15 @@ from nbfutures.errors import PicklingError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.async_lane import AsyncLane
-from nbfutures.runtime.lane import Lane
+from nbfutures.runtime.lane import NOTHING, Lane
 from nbfutures.runtime.lane_work import LaneWork
 from nbfutures.runtime.remote.inbox import Calls, Inbox, Rounds
-from nbfutures.runtime.remote.mark import Marked, open_mark
+from nbfutures.runtime.remote.mark import READING, SEVERAL, TELLING, Marked, open_mark
 from nbfutures.runtime.remote.modules import forget_changed_modules, note_modules
 from nbfutures.runtime.remote.packing import pack_outcomes, unpack, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from prefect.client.schemas.objects import State
 
@@ -95,6 +95,7 @@ class _WorkersEnd:
     def __init__(self, connection: Connection, settings: LaneSettings, mark: Any) -> None:
         self._connection = connection
         self._sending = threading.Lock()
+        self._mark = mark
         self._wake = threading.Event()
         self._over = threading.Event()
         self._calls = Calls()
@@ -185,7 +186,8 @@ class _WorkersEnd:
         if self._is_lost:
             return
         try:
-            are_positional, given = unpack(payload)
+            with self._marked(READING, indices):
+                are_positional, given = unpack(payload)
         except Exception as error:
             self._cannot_read(indices, error)
             return
@@ -196,6 +198,15 @@ class _WorkersEnd:
             self._work.tried[index, round_] = tries
         self._queue.put(indices)
         self.lane.stir()
+
+    @contextlib.contextmanager
+    def _marked(self, place: int, indices: list[int]) -> Iterator[None]:
+        """Within it, the kernel can read which items would be to blame for the end of this process."""
+        if self._mark is not None and indices:
+            self._mark[place] = indices[0] if len(indices) == 1 else SEVERAL
+        yield
+        if self._mark is not None:
+            self._mark[place] = NOTHING
 
     def _cannot_read(self, indices: list[int], error: Exception) -> None:
         if len(indices) > 1:
@@ -246,12 +257,16 @@ class _WorkersEnd:
                 number += 1
                 indices = [one.index for one in told]
                 self._sent[number] = told
-                self._send("told", number, running, pack_outcomes(told))
+                # A value may end the process while it is pickled: the item that runs by now has nothing to do with it.
+                with self._marked(TELLING, indices):
+                    payload = pack_outcomes(told)
+                self._send("told", number, running, payload)
                 for index in indices:
                     self._calls.arguments.pop(index, None)
             del told
             if later:
-                self._send("later", later)
+                now = self._rounds.clock.now()
+                self._send("later", [(index, max(when - now, 0.0)) for index, when in later])
             if back is not None:
                 for index in back:
                     self._calls.arguments.pop(index, None)

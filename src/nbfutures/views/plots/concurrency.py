@@ -45,7 +45,8 @@ def draw(job: JobRecords, ax: Axes, title: str) -> Axes:
     mean = float(job.seconds.sum()) / wall if wall > 0 else float(job.started.size)
     ax.fill_between(times, filled, step="post", color=RUNNING, alpha=0.35, linewidth=0)
     ax.plot(times, most, drawstyle="steps-post", color=RUNNING, linewidth=1.2, label=f"running, mean {mean:.1f}")
-    ax.axhline(job.workers, color=ink(ax), linestyle="--", linewidth=1, label=count_words(job.workers, "worker"))
+    if job.workers:
+        ax.axhline(job.workers, color=ink(ax), linestyle="--", linewidth=1, label=count_words(job.workers, "worker"))
     ax.set_ylim(0, 1.1 * max(job.workers, float(most.max()), 1.0))
     ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     label_time(ax, job.end, job.progress)

@@ -1,0 +1,212 @@
+"""Find a background job again that another kernel began, and follow it to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterName,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
+from prefect.states import Scheduled
+
+from nbfutures.errors import ItemCancelledError, NbfuturesError
+from nbfutures.model.events import JobPhase
+from nbfutures.model.options import BACKGROUND_TAG, JOB_TAG
+from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime.background.api_loop import api_loop
+from nbfutures.runtime.background.attached_work import AttachedCalls, AttachedRuns, Found
+from nbfutures.runtime.background.here import server_id
+from nbfutures.runtime.background.manifest import Manifest, read_manifest
+from nbfutures.runtime.background.runs import BackgroundRuns, Entry, run_id_of
+from nbfutures.runtime.background.tasks import as_task
+from nbfutures.runtime.flow_end import final_state
+from nbfutures.runtime.outcomes import Observed
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun, State, TaskRun
+
+    from nbfutures.runtime.contracts import Run
+
+__all__ = ["find_job", "follow"]
+
+_FIND_SECONDS = 60.0
+_PAGE = 200
+_ROUNDS = 20
+"""Times that an item may have been given back while its flow run went on."""
+_KNOWN = 20
+"""Names that an error tells."""
+_MISSING_SECONDS = 5.0
+"""For which an item that Prefect does not know of is waited for: another kernel may be submitting it."""
+_TURN_SECONDS = 0.2
+
+
+def find_job(name: str) -> AttachedCalls | AttachedRuns:
+    """Return the newest background job of a name, or the flow run of a name or id. Blocks, for a minute at most.
+
+    Raises:
+        NbfuturesError: If Prefect knows none; it names those that there are.
+        ServerUnreachableError: If Prefect does not answer in time.
+    """
+    return api_loop().run(_find(name), _FIND_SECONDS)
+
+
+def follow(run: Run, work: AttachedCalls | AttachedRuns) -> None:
+    """Settle what has ended, and follow the rest to its end. Blocks; on the job's thread."""
+    found = work.found
+    state = run.state
+    run.flow_run_id = found.flow_runs[0].id
+    state.set_phase(JobPhase.RUNNING)
+    wake = threading.Event()
+    task = as_task(work.target) if isinstance(work, AttachedCalls) else None
+    runs = BackgroundRuns(run, [one.id for one in found.flow_runs], task, wake.set)
+    run.attach_follower(runs.is_running)
+    entries = {
+        index: Entry(index, run_id, state.round_of(index), Observed(queued=_queued(found, run_id)))
+        for index, run_id in found.runs.items()
+    }
+    runs.follow(entries.values())
+    runs.loop.start(_take_all(runs, found))
+    began = time.monotonic()
+    missing = [index for index, entry in entries.items() if entry.run_id not in found.task_runs]
+    try:
+        while not state.is_done:
+            wake.wait(_TURN_SECONDS)
+            wake.clear()
+            runs.take_in()
+            state.set_running(runs.running())
+            if run.stopped.is_set():
+                runs.cancel_waiting()
+            if missing and time.monotonic() - began > _MISSING_SECONDS:
+                lost = [index for index in missing if not runs.is_running(index) and runs.drop(index) is not None]
+                missing = []
+                told = "Its kernel ended before it was submitted. Run it with job.retry()."
+                run.settle_unrun(lost, OutcomeKind.CANCELLED, ItemCancelledError(told))
+            if not len(runs) and not state.is_done and not missing:
+                # What is open was given back meanwhile: a flow run of its own runs it.
+                break
+    finally:
+        runs.drop_all()
+    if state.is_done and not run.rounds:
+        with contextlib.suppress(Exception):
+            # Its kernel cannot say any more how it ended.
+            runs.loop.run(_end_flow_runs(found, partial(final_state, run)), 10.0)
+
+
+async def _take_all(runs: BackgroundRuns, found: Found) -> None:
+    """Take in what was read, and offer again what waited in a server that is gone."""
+    client = await runs.loop.client()
+    for task_run in found.task_runs.values():
+        runs.watcher.take(task_run)
+        task_state = task_run.state
+        if found.was_elsewhere and task_state is not None and task_state.is_scheduled():
+            offered: State[Any] = Scheduled(
+                state_details=task_state.state_details.model_copy(update={"deferred": True})
+            )
+            await client.set_task_run_state(task_run.id, offered)
+
+
+async def _end_flow_runs(found: Found, made: Any) -> None:
+    client = await api_loop().client()
+    for flow_run in found.flow_runs:
+        known = (await client.read_flow_run(flow_run.id)).state
+        if known is None or not known.is_final():
+            await client.set_flow_run_state(flow_run.id, made(), force=True)
+
+
+def _queued(found: Found, run_id: UUID) -> float | None:
+    task_run = found.task_runs.get(run_id)
+    created = getattr(task_run, "created", None)
+    return created.timestamp() if created is not None else None
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+
+async def _find(name: str) -> AttachedCalls | AttachedRuns:
+    client = await api_loop().client()
+    newest = await _flow_run(client, name)
+    flow_runs = await _rounds(client, newest)
+    manifests = [await read_manifest(flow_run.id) for flow_run in flow_runs]
+    task_runs = await _task_runs(client, flow_runs)
+    found = Found(
+        name=manifests[0].name if manifests[0] is not None else newest.name,
+        flow_runs=flow_runs,
+        runs={},
+        task_runs={task_run.id: task_run for task_run in task_runs},
+        was_elsewhere=any(one is not None and one.server not in ("", server_id()) for one in manifests),
+        options=manifests[0].options if manifests[0] is not None else {},
+    )
+    first = manifests[0]
+    if first is None:
+        # Task runs that other code gave to workers, in the order in which it did.
+        found.runs = {index: task_run.id for index, task_run in enumerate(task_runs)}
+        return AttachedRuns(found)
+    for flow_run, manifest in zip(flow_runs, manifests, strict=True):
+        if manifest is not None:
+            found.runs.update(_ids(flow_run, manifest, found.task_runs))
+    found.runs = dict(sorted(found.runs.items()))
+    work = first.work()
+    return AttachedCalls(work, found) if work is not None else AttachedRuns(found)
+
+
+def _ids(flow_run: FlowRun, manifest: Manifest, known: dict[UUID, TaskRun]) -> dict[int, UUID]:
+    """Return, for the items of a flow run, the ids of their last task runs."""
+    made = {}
+    for index in manifest.indices:
+        made[index] = run_id_of(flow_run.id, index, 0)
+        for round_ in range(_ROUNDS):
+            # The first round here is the number of retries before this flow run.
+            run_id = run_id_of(flow_run.id, index, round_)
+            if run_id in known:
+                made[index] = run_id
+    return made
+
+
+async def _flow_run(client: PrefectClient, name: str) -> FlowRun:
+    wanted = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
+    with contextlib.suppress(ValueError):
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(name)]))
+    found = await client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=_PAGE)
+    if not found:
+        known = FlowRunFilter(tags=FlowRunFilterTags(all_=[BACKGROUND_TAG]))
+        there = await client.read_flow_runs(
+            flow_run_filter=known, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=_PAGE
+        )
+        names = list(dict.fromkeys(one.name for one in there))[:_KNOWN]
+        raise NbfuturesError(
+            f"Prefect knows no background job {name!r}. Those that it knows, the newest first: "
+            f"{', '.join(names) or 'none yet'}."
+        )
+    return next((one for one in found if BACKGROUND_TAG in one.tags), found[0])
+
+
+async def _rounds(client: PrefectClient, newest: FlowRun) -> list[FlowRun]:
+    """Return the flow runs of a job: its own, and those of its retries, the oldest first."""
+    tag = next((one for one in newest.tags if one.startswith(JOB_TAG)), None)
+    if tag is None:
+        return [newest]
+    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
+    return await client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=_PAGE)
+
+
+async def _task_runs(client: PrefectClient, flow_runs: list[FlowRun]) -> list[TaskRun]:
+    """Return the task runs of flow runs, in the order in which they were made."""
+    made: list[TaskRun] = []
+    wanted = FlowRunFilter(id=FlowRunFilterId(any_=[one.id for one in flow_runs]))
+    while True:
+        page = await client.read_task_runs(
+            flow_run_filter=wanted, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=_PAGE, offset=len(made)
+        )
+        made.extend(page)
+        if len(page) < _PAGE:
+            return made

@@ -1,0 +1,101 @@
+"""Whether workers serve the task of a job."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from nbfutures.runtime.background import serving
+from nbfutures.runtime.background.records import key_of_busy
+
+if TYPE_CHECKING:
+    import concurrent.futures
+
+    from prefect.tasks import Task
+
+    from nbfutures.runtime.background.api_loop import ApiLoop
+
+__all__ = ["Attendance", "workers_serving"]
+
+_LOOK_SECONDS = 1.0
+_ALONE_SECONDS = 2.5
+"""After which nobody is expected: Prefect's server forgets a worker for the moment in which it takes a task run."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Attendance:
+    """Asks Prefect's server now and then who serves a task. Any thread may ask it.
+
+    Args:
+        loop: Where it runs.
+        task: The task; `None` if it is not known, and nobody is asked.
+    """
+
+    def __init__(self, loop: ApiLoop, task: Task[Any, Any] | None) -> None:
+        self._loop = loop
+        self.workers = 0
+        """How many worker processes serve it, as far as is known."""
+        self._task = task
+        self._seen = time.monotonic()
+        """When somebody was last known to serve it; at first it is not known that nobody does."""
+        self._knows = False
+        self._asking: concurrent.futures.Future[None] | None = loop.start(self._ask()) if task is not None else None
+
+    def close(self) -> None:
+        """Ask no longer."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    def of(self, task: Task[Any, Any]) -> Attendance:
+        """Return the same for another task."""
+        return Attendance(self._loop, task)
+
+    def is_deserted(self, now: float) -> bool:
+        """Tell whether nobody has served the task for some seconds."""
+        return self._knows and now - self._seen > _ALONE_SECONDS
+
+    def note(self, *, is_needed: bool) -> str:
+        """Return what a job that waits has to say; nothing if somebody works for it."""
+        if not is_needed or self._task is None or not self.is_deserted(time.monotonic()):
+            return ""
+        name = self._task.name
+        if serving.is_starting(self._task.task_key):
+            return f"{_WAITING}: it is starting"
+        if serving.is_outdated(self._task.name, self._task.task_key):
+            return f"{_WAITING}: the code of {name} has changed since it was served; again: %serve {name}"
+        return f"{_WAITING}: %serve {name}"
+
+    @staticmethod
+    def is_own(note: str) -> bool:
+        """Tell whether a note of a job is one of these."""
+        return note.startswith(_WAITING)
+
+    async def _ask(self) -> None:
+        assert self._task is not None
+        while True:
+            try:
+                found = await workers_serving(self._loop, self._task.task_key)
+            except Exception:
+                _logger.debug("Prefect does not tell who serves a task", exc_info=True)
+                self._knows = False
+            else:
+                if found or not self._knows:
+                    self.workers = max(found, self.workers)
+                    self._seen = time.monotonic()
+                self._knows = True
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+_WAITING = "waiting for a worker"
+
+
+async def workers_serving(loop: ApiLoop, task_key: str) -> int:
+    """Return how many worker processes serve a task; within the loop."""
+    client = await loop.client()
+    asked = {"task_worker_filter": {"task_keys": [task_key, key_of_busy(task_key)]}}
+    answer = await client.request("POST", "/task_workers/filter", json=asked)
+    answer.raise_for_status()
+    return len(answer.json())

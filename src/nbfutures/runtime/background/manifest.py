@@ -1,0 +1,94 @@
+"""What a background job consists of, kept in Prefect's result storage: a new kernel makes the job from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prefect.results import ResultStore, get_or_create_default_task_scheduling_storage
+from prefect.serializers import PickleSerializer
+
+from nbfutures.runtime.background import here
+from nbfutures.runtime.remote.packing import pack, unpack
+from nbfutures.runtime.work import CallWork
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from nbfutures.model.options import JobOptions
+
+__all__ = ["Manifest", "read_manifest", "write_manifest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one flow run of a background job consists of."""
+
+    name: str
+    """What people call the job."""
+    indices: Sequence[int]
+    """The items that this flow run has."""
+    length: int
+    """How many items the job has."""
+    calls: bytes
+    """The task and its arguments, packed; empty where these cannot be pickled."""
+    options: dict[str, Any]
+    """Options of the job that hold for a retry, too."""
+    server: str
+    """Which run of the local server it was given to; empty for another server."""
+
+    @classmethod
+    def of(cls, name: str, work: CallWork, options: JobOptions, indices: Sequence[int]) -> Manifest:
+        """Return what is to be noted of a flow run."""
+        kept = {"in_flight": options.in_flight, "fail_fast": options.fail_fast, "rate": options.rate}
+        return cls(
+            name, indices, work.known_length or 0, _packed(work), {**kept, "tags": options.tags}, here.server_id()
+        )
+
+    def work(self) -> CallWork | None:
+        """Return the calls; `None` if they cannot be made again here, such as without a module that they need."""
+        if not self.calls:
+            return None
+        try:
+            target, table = unpack(self.calls)
+        except Exception:
+            return None
+        return CallWork(target, table.statics, table)
+
+
+def _packed(work: CallWork) -> bytes:
+    table = work.table
+    if table is None or table.has_futures:
+        return b""
+    try:
+        return pack((work.target, table))
+    except Exception:
+        return b""
+
+
+async def write_manifest(flow_run_id: UUID, manifest: Manifest) -> None:
+    """Keep the manifest of a flow run."""
+    store = await _store()
+    await store.awrite(key=_key(flow_run_id), obj=manifest)
+
+
+async def read_manifest(flow_run_id: UUID) -> Manifest | None:
+    """Return the manifest of a flow run, or `None` if it has none that can be read here."""
+    store = await _store()
+    try:
+        record = await store.aread(_key(flow_run_id))
+        found = record.result
+    except Exception:
+        return None
+    return found if isinstance(found, Manifest) else None
+
+
+async def _store() -> ResultStore:
+    # Where Prefect keeps the arguments of background tasks.
+    storage: Any = await get_or_create_default_task_scheduling_storage()
+    return ResultStore(result_storage=storage, serializer=PickleSerializer())
+
+
+def _key(flow_run_id: UUID) -> str:
+    return f"nbfutures-{flow_run_id}"

@@ -1,0 +1,104 @@
+"""Background tasks on real workers, with tasks that are defined in a notebook."""
+
+from __future__ import annotations
+
+import pytest
+from tests.file_gate import FileGate
+
+import nbfutures as nbf
+from nbfutures.api import session_jobs
+
+SOURCE = """
+import os
+import time
+import uuid
+from prefect import flow, task
+from prefect.task_runners import ProcessPoolTaskRunner
+
+@task
+def double(x):
+    return 2 * x
+
+@task
+def pick(x):
+    time.sleep(0.05)
+    return os.getpid(), uuid.uuid4().hex
+
+@task
+def invert(x):
+    return 1 / x
+
+@task
+def fail_once(gate, x):
+    if gate.note(x) == 1:
+        raise ValueError("the first time")
+    return x
+
+@task
+def wait_in(gate, x):
+    return gate(x)
+
+@task
+async def double_async(x):
+    return 2 * x
+
+@task
+def keep_lock(x):
+    import threading
+    return threading.Lock()
+
+def triple(x):
+    return 3 * x
+"""
+
+
+def define(source, **names):
+    """Run a cell: what it defines is in no module."""
+    namespace = {"__name__": "__main__", **names}
+    exec(compile(source, "<cell>", "exec"), namespace)
+    return namespace
+
+
+class Notebook:
+    def __init__(self):
+        self.__dict__.update(define(SOURCE))
+
+
+@pytest.fixture(scope="package")
+def notebook():
+    """What the cells of a notebook have defined."""
+    return Notebook()
+
+
+@pytest.fixture(scope="package")
+def served(server, notebook):
+    """Two worker processes that serve its tasks, each two items at once."""
+    names = ["double", "pick", "invert", "fail_once", "wait_in", "double_async", "keep_lock", "triple"]
+    serving = nbf.serve(*(getattr(notebook, name) for name in names), workers=2, limit=2)
+    assert serving.wait(120), serving
+    yield serving
+    serving.stop()
+
+
+@pytest.fixture(autouse=True)
+def jobs(server):
+    """The session's jobs; none is left running by a test."""
+    yield server.jobs
+    for job in session_jobs():
+        job.cancel()
+    for job in session_jobs():
+        assert job.wait(60), f"{job.name} goes on: {job.counts}"
+    server.jobs.clear()
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """A gate that processes share."""
+    made = FileGate(tmp_path)
+    yield made
+    made.open()
+
+
+@pytest.fixture
+def background():
+    return nbf.options(background=True)

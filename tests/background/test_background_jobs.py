@@ -1,0 +1,263 @@
+"""A job whose items are run by task workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from tests.support import eventually
+
+import nbfutures as nbf
+from nbfutures.errors import InvalidOptionError, ItemCancelledError, MapArgumentsError, NbfuturesError, PicklingError
+from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime.background.api_loop import api_loop
+
+pytestmark = pytest.mark.usefixtures("served")
+
+
+def task_runs(job):
+    """Return what Prefect knows of the task runs of a job."""
+
+    async def read():
+        client = await api_loop().client()
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[job._run.flow_run_id]))
+        return await client.read_task_runs(flow_run_filter=wanted)
+
+    return api_loop().run(read(), 20)
+
+
+def test_values_come_back_in_order(background, notebook):
+    job = background.map(notebook.double, range(10))
+    assert job.result(60) == [2 * x for x in range(10)]
+    frame = job.frame()
+    assert frame["seconds"].notna().all()
+    assert frame["task_run_id"].nunique() == 10
+    assert (frame["attempts"] == 1).all()
+
+
+def test_items_run_in_both_workers_and_equal_ones_each_for_itself(background, notebook):
+    values = background.map(notebook.pick, [1] * 12).result(60)
+    assert len({token for _, token in values}) == 12
+    processes = {pid for pid, _ in values}
+    assert len(processes) == 2
+    assert os.getpid() not in processes
+
+
+def test_an_interrupt_of_the_kernel_does_not_reach_the_workers(background, notebook):
+    [(pid, _)] = background.map(notebook.pick, [1]).result(60)
+    assert os.getpgid(pid) != os.getpgrp()
+    assert os.getsid(pid) != os.getsid(0)
+
+
+def test_a_failing_item_is_data_and_has_the_error_that_it_raised(background, notebook):
+    job = background.map(notebook.invert, [1, 0, 2])
+    assert job.wait(60)
+    assert job.values() == [1.0, None, 0.5]
+    assert job.failed["error"].tolist() == ["ZeroDivisionError"]
+    with pytest.raises(ZeroDivisionError):
+        job.result()
+
+
+def test_what_failed_runs_again_by_retry(background, notebook, gate):
+    job = background.map(notebook.fail_once, nbf.unmapped(gate), [1, 2])
+    assert job.wait(60)
+    assert job.counts.failed == 2
+    assert job.retry().result(60) == [1, 2]
+
+
+def test_a_function_becomes_a_task(background, notebook):
+    assert background.map(notebook.triple, [1, 2]).result(60) == [3, 6]
+
+
+def test_async_tasks_run_too(background, notebook):
+    assert background.map(notebook.double_async, [1, 2]).result(60) == [2, 4]
+
+
+def test_a_single_call_is_one_value(background, notebook):
+    assert background.submit(notebook.double, 4).result(60) == 8
+
+
+def test_the_values_of_another_job_are_taken(background, notebook):
+    first = nbf.map(lambda x: x + 1, [1, 2])
+    assert background.map(notebook.double, first).result(60) == [4, 6]
+
+
+def test_futures_can_be_awaited(background, notebook):
+    async def gather():
+        job = background.map(notebook.double, range(4))
+        return await asyncio.gather(*(future.result_async() for future in job))
+
+    assert asyncio.run(gather()) == [0, 2, 4, 6]
+
+
+def test_the_futures_of_delay_can_be_tracked_and_awaited(notebook):
+    async def gather():
+        job = nbf.track([notebook.double.with_options(name=f"item {x}").delay(x) for x in range(3)])
+        return job, await asyncio.gather(*(future.result_async() for future in job))
+
+    job, values = asyncio.run(gather())
+    assert values == [0, 2, 4]
+    assert job.wait(30)
+    assert (job.frame()["outcome"] == "completed").all()
+
+
+def test_a_tracked_future_that_failed_is_data(notebook):
+    job = nbf.track([notebook.invert.delay(0), notebook.invert.delay(1)])
+    assert job.wait(60)
+    assert job.errors()["error"].tolist() == ["ZeroDivisionError"]
+
+
+def test_task_runs_belong_to_the_flow_run_and_have_the_name_that_the_task_was_given(background, notebook):
+    job = background.map(notebook.double.with_options(name="page"), range(2))
+    assert job.result(60) == [0, 2]
+    assert sorted(one.name for one in task_runs(job)) == ["page-0", "page-1"]
+
+
+def test_what_waits_is_cancelled_at_once_and_never_runs(background, notebook, gate):
+    job = background.map(notebook.wait_in, nbf.unmapped(gate), range(20))
+    gate.wait_for(4)
+    eventually(lambda: job.counts.running == 4)
+    job.cancel()
+    assert eventually(lambda: job.counts.cancelled == 16)
+    gate.open()
+    assert job.wait(60)
+    assert job.counts.completed == 4
+    # What was in Prefect's queue is taken from it, and left out.
+    after = background.map(notebook.double, range(4))
+    assert after.result(60) == [0, 2, 4, 6]
+    assert gate.came == sorted(outcome.index for outcome in job.outcomes() if outcome.kind is OutcomeKind.COMPLETED)
+
+
+def test_what_was_cancelled_runs_by_retry(background, notebook, gate):
+    job = background.map(notebook.wait_in, nbf.unmapped(gate), range(6))
+    gate.wait_for(4)
+    job.cancel()
+    gate.open()
+    assert job.wait(60)
+    assert job.retry().result(60) == list(range(6))
+
+
+def test_a_retry_while_a_cancel_goes_on_runs_what_was_cancelled(background, notebook, gate):
+    job = background.map(notebook.wait_in, nbf.unmapped(gate), range(6))
+    gate.wait_for(4)
+    job.cancel()
+    eventually(lambda: job.counts.cancelled)
+    job.retry()
+    gate.open()
+    assert job.result(60) == list(range(6))
+
+
+def test_the_first_failure_cancels_what_waits(notebook, gate):
+    job = nbf.options(background=True, fail_fast=True, in_flight=1).map(notebook.invert, [0, *range(1, 5)])
+    assert job.wait(60)
+    assert job.counts.failed == 1
+    assert job.counts.cancelled >= 3
+
+
+def test_a_job_that_nobody_serves_says_so_and_can_be_cancelled(background):
+    from prefect import task
+
+    @task
+    def unserved(x):
+        return x
+
+    job = background.map(unserved, range(3))
+    assert eventually(lambda: job.snapshot.note) == "waiting for a worker: %serve unserved"
+    assert "waiting for a worker: %serve unserved" in repr(job)
+    job.cancel()
+    assert job.wait(10)
+    assert job.counts.cancelled == 3
+    with pytest.raises(ItemCancelledError):
+        job[0].result()
+
+
+def test_a_job_cannot_be_paused_and_says_why(background, notebook, gate):
+    job = background.map(notebook.wait_in, nbf.unmapped(gate), [1])
+    with pytest.raises(NbfuturesError, match=r"cannot be paused.*job\.retry"):
+        job.pause()
+    assert job.card_subject.actions.available() == ["cancel"]
+
+
+def test_values_come_back_where_no_event_is_heard(background, notebook, monkeypatch):
+    from nbfutures.runtime.background import watcher
+
+    def refuse(**_):
+        raise ConnectionError
+
+    monkeypatch.setattr(watcher, "get_events_subscriber", refuse)
+    monkeypatch.setattr(watcher, "_current", None)
+    assert background.map(notebook.double, range(3)).result(60) == [0, 2, 4]
+
+
+def test_an_argument_that_cannot_be_pickled_is_named(background, notebook):
+    import threading
+
+    job = background.map(notebook.double, [1, threading.Lock()])
+    assert job.wait(60)
+    assert job.values()[0] == 2
+    assert isinstance(job.outcomes()[1].error, PicklingError)
+    assert "the argument 'x' of item 1" in str(job.outcomes()[1].error)
+
+
+def test_a_value_that_cannot_be_kept_is_told_as_such(background, notebook):
+    job = background.map(notebook.keep_lock, [1])
+    assert job.wait(60)
+    assert "cannot be read from Prefect's result storage" in str(job.outcomes()[0].error)
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"retries": 2}, "@task(retries=2)"),
+        ({"timeout": 2}, "@task(timeout_seconds=30)"),
+        ({"runner": "processes"}, "%serve starts some"),
+        ({"workers": 4}, "nbf.serve(fetch, workers=2)"),
+        ({"batch": 4}, "a task run of its own"),
+        ({"dry_run": True}, "Leave background out"),
+    ],
+)
+def test_options_that_workers_cannot_follow_are_refused(options, advice):
+    with pytest.raises(InvalidOptionError) as caught:
+        nbf.options(background=True, **options)
+    assert advice in str(caught.value)
+
+
+def test_a_flow_is_refused_and_what_to_write_is_told(background):
+    from prefect import flow
+
+    @flow
+    def load(batch):
+        return batch
+
+    with pytest.raises(MapArgumentsError, match=r"flows have no \.delay\(\)[\s\S]*@task\n    def load_task"):
+        background.map(load, [1])
+    with pytest.raises(InvalidOptionError, match=r"no \.delay\(\)"):
+        background.run(load, 1)
+    with pytest.raises(MapArgumentsError, match=r"flows have no \.delay\(\)"):
+        nbf.serve(load)
+
+
+def test_the_defaults_of_other_jobs_do_not_hold(notebook):
+    from nbfutures import api
+
+    before = api.session_defaults()
+    api.set_session_defaults(before.replace(runner="processes", retries=3, workers=2))
+    try:
+        assert nbf.options(background=True).map(notebook.double, [1]).result(60) == [2]
+    finally:
+        api.set_session_defaults(before)
+
+
+def test_flow_run_ends_as_the_job_did(background, notebook):
+    job = background.map(notebook.invert, [1, 0])
+    assert job.wait(60)
+    job._run.thread.join(30)
+
+    async def read():
+        return (await (await api_loop().client()).read_flow_run(job._run.flow_run_id)).state
+
+    state = api_loop().run(read(), 20)
+    assert state.is_failed()
+    assert state.message == "1 completed, 1 failed"
