@@ -289,7 +289,7 @@ def test_the_keyboard_reaches_everything_in_order_and_sees_where_it_is(notebook)
     keyboard.press("Tab")
     keyboard.press("Shift+Tab")
     came = []
-    for _ in range(5):
+    for _ in range(6):
         text, width, style = notebook.page.evaluate(
             """() => {
                 const style = getComputedStyle(document.activeElement);
@@ -299,7 +299,7 @@ def test_the_keyboard_reaches_everything_in_order_and_sees_where_it_is(notebook)
         came.append(text)
         assert (width, style) == ("2px", "solid"), text
         keyboard.press("Tab")
-    assert came == ["Pause", "Cancel", "Failures (2)", "Timeline", "Results"]
+    assert came == ["Pause", "Cancel", "Prefect run", "Failures (2)", "Timeline", "Results"]
 
 
 @pytest.mark.parametrize("key", ["Enter", "Space"])
