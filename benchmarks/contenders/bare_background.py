@@ -16,6 +16,7 @@ __all__ = ["measure"]
 
 _START_SECONDS = 90.0
 _WARM_ITEMS = 20
+_AGAIN_SECONDS = 0.05
 
 
 def measure(workload: str, items: int) -> dict[str, Any]:
@@ -46,7 +47,18 @@ def measure(workload: str, items: int) -> dict[str, Any]:
 
 async def _gather(task: Any, items: int) -> list[Any]:
     futures = [task.delay(index) for index in range(items)]
-    return await asyncio.gather(*(future.result_async() for future in futures))
+    return await asyncio.gather(*map(_result, futures))
+
+
+async def _result(future: Any) -> Any:
+    while True:
+        try:
+            return await future.result_async()
+        except RuntimeError as error:
+            # For a moment, Prefect's server may know a task run and not its state.
+            if "has no state" not in str(error):
+                raise
+            await asyncio.sleep(_AGAIN_SECONDS)
 
 
 def _wait_for_workers(task_key: str) -> None:

@@ -179,7 +179,8 @@ class _Worker:
         else:
             call = functools.partial(copy_context().run, functools.partial(run_sync, arguments))
             state = await asyncio.get_running_loop().run_in_executor(self._executor, call)
-        self._endings.add(task_run.id, state)
+        if state is not None:
+            self._endings.add(task_run.id, state)
 
     async def _is_cancelled(self, client: PrefectClient, flow_run_id: UUID | None) -> bool:
         if flow_run_id is None:

@@ -70,11 +70,11 @@ async def arguments_of(task: Task[Any, Any], task_run: TaskRun) -> dict[str, Any
     }
 
 
-def run_sync(arguments: dict[str, Any]) -> State[Any]:
+def run_sync(arguments: dict[str, Any]) -> State[Any] | None:
     """Run a task run of a function that is not async, and return its last state."""
     # Prefect makes a client for each task run otherwise, for 30 ms.
     with shared_client():
-        state: State[Any] = run_task_sync(**arguments)
+        state: State[Any] | None = run_task_sync(**arguments)
     return state
 
 
