@@ -31,7 +31,7 @@ def requirements(*extras: str) -> list[Requirement]:
     asked = [Requirement(line) for line in PROJECT["dependencies"]]
     for extra in extras:
         for requirement in map(Requirement, EXTRAS[extra]):
-            asked += requirements(*requirement.extras) if requirement.name == PROJECT["name"] else [requirement]
+            asked += requirements(*sorted(requirement.extras)) if requirement.name == PROJECT["name"] else [requirement]
     return asked
 
 

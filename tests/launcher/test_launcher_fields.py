@@ -98,7 +98,7 @@ def test_a_hint_says_what_is_asked_for(hint, kind, is_optional):
         (None, Kind.ANY),
         (object(), Kind.ANY),
     ],
-    ids=str,
+    ids=lambda one: str(one).partition(" at 0x")[0],
 )
 def test_without_a_hint_the_default_says_it(default, kind):
     assert field_of(None, default).kind is kind
