@@ -57,7 +57,8 @@ def test_serving_again_after_an_edit_takes_over_and_stop_ends_all(serve, backgro
     job = background.map(new["answer"], [1, 2])
     assert job.result(120) == [(1, "second"), (2, "second")]
     note = eventually(lambda: outdated.snapshot.note)
-    assert note == "waiting for a worker: the code of answer has changed since it was served; again: %serve answer"
+    assert note.startswith("waiting for a worker: answer is served with other code than this job's.")
+    assert "job.cancel(), then job.retry(answer)" in note
     outdated.cancel()
     gate.open()
     assert holding.result(60) == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from inspect import cleandoc, signature
 from textwrap import indent
@@ -322,5 +323,5 @@ class FuturesMagics(Magics):
 
 
 def _name_in(line: str) -> str:
-    name = line.strip().rstrip(";").rstrip()
+    name = re.sub(r"(^|\s)#\s.*$", "", line).strip().rstrip(";").rstrip()
     return name.strip(name[0]) if name[:1] in {"'", '"'} else name

@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.sorting import LogSort
 from prefect.settings import PREFECT_LOGGING_TO_API_BATCH_INTERVAL, PREFECT_LOGGING_TO_API_ENABLED
 
+from nbfutures.runtime.deployments.work import DeploymentWork
 from nbfutures.runtime.runners import KERNEL_RUNNERS
 from nbfutures.runtime.shared_client import shared_client
 
@@ -71,7 +72,7 @@ def read_log_lines(run: JobRun, limit: int) -> list[LogLine]:
     with shared_client() as client:
         if run.state.is_done:
             _wait_for_lines(client, run)
-        ids = _with_children(client, run.flow_run_ids)
+        ids = _with_children(client, [*run.flow_run_ids, *_flow_runs_of_items(run)])
         # Lines that come in between move the pages on: some rows are then in two of them.
         rows: dict[UUID, Log] = {}
         while len(rows) < limit:
@@ -92,6 +93,12 @@ def read_log_lines(run: JobRun, limit: int) -> list[LogLine]:
         )
         for row in chosen
     ]
+
+
+def _flow_runs_of_items(run: JobRun) -> list[UUID]:
+    if not isinstance(run.work, DeploymentWork):
+        return []
+    return [one.task_run_id for one in run.state.outcomes() if one is not None and one.task_run_id is not None]
 
 
 def _wait_for_lines(client: SyncPrefectClient, run: JobRun) -> None:

@@ -64,7 +64,8 @@ def follow(run: Run, work: AttachedCalls | AttachedRuns) -> None:
     """Settle what has ended, and follow the rest to its end. Blocks; on the job's thread."""
     found = work.found
     state = run.state
-    run.flow_run_id = found.flow_runs[0].id
+    for flow_run in reversed(found.flow_runs):
+        run.note_flow_run(flow_run.id)
     state.set_phase(JobPhase.RUNNING)
     wake = threading.Event()
     task = as_task(work.target) if isinstance(work, AttachedCalls) else None

@@ -65,7 +65,10 @@ class Attendance:
         if serving.is_starting(self._task.task_key):
             return f"{_WAITING}: it is starting"
         if serving.is_outdated(self._task.name, self._task.task_key):
-            return f"{_WAITING}: the code of {name} has changed since it was served; again: %serve {name}"
+            return (
+                f"{_WAITING}: {name} is served with other code than this job's. Serve that again: %serve {name}; or "
+                f"give the items to the new code: job.cancel(), then job.retry({name})"
+            )
         return f"{_WAITING}: %serve {name}"
 
     @staticmethod

@@ -63,6 +63,9 @@ def _not_found(client: SyncPrefectClient, name: str) -> DeploymentNotFoundError:
     known = _names(client)
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else "."
+    if not close and "_" in name:
+        dashes = name.replace("_", "-")
+        meant = f". Prefect writes the name of a flow with dashes: {dashes!r}. What was served just now is starting."
     if known:
         more = f" and {len(known) - _TOLD} more" if len(known) > _TOLD else ""
         there = f"Those that exist: {', '.join(known[:_TOLD])}{more}."
