@@ -17,6 +17,8 @@ JOB = "nbf.options(name='squares').map(lambda x: x * x, range(5))"
 @pytest.fixture
 def secret(server):
     """The password of the local server, without the name before it."""
+    # A test before may have closed the session.
+    server.wait_until_ready()
     return server.lease.address.auth.partition(":")[2]
 
 
