@@ -19,18 +19,12 @@ demo: $(VENV)/installed-lab ## run the quickstart notebook without a screen; the
 lab: $(VENV)/installed-lab ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab $(LAB_OPTIONS) notebooks/01-quickstart.ipynb
 
-# Two groups of tests, side by side: most of their time is waiting. What the second one says comes at the end.
-JOB_TESTS := tests/api tests/background
-
 # The notebooks are tested with a Prefect server of their own, apart from yours; the other tests see to that themselves.
 test: lint ## check style and types, run all tests, compare the notebooks with the outputs saved in them
 ifneq ($(BROWSER),no)
 	@$(BIN)/python scripts/find_browser.py --install
 endif
-	@mkdir -p build
-	$(BIN)/pytest $(JOB_TESTS) > build/tests-of-jobs.txt 2>&1 & others=$$!; trap "kill $$others 2>/dev/null" INT TERM; \
-	$(BIN)/pytest $(if $(filter no,$(BROWSER)),--ignore=tests/browser) $(addprefix --ignore=,$(JOB_TESTS)); first=$$?; \
-	wait $$others; second=$$?; cat build/tests-of-jobs.txt; test $$first -eq 0 -a $$second -eq 0
+	$(BIN)/python scripts/run_tests.py $(if $(filter no,$(BROWSER)),tests/browser)
 	NBFUTURES_HOME=$(CURDIR)/build/test-home $(BIN)/pytest notebooks --nbval --nbval-current-env \
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg --nbval-cell-timeout=180 --timeout=240
 ifeq ($(BROWSER),no)
