@@ -37,7 +37,6 @@ def head(tmp_path, server):
     shutil.rmtree(place, ignore_errors=True)
 
 
-@pytest.mark.skip(reason="The job does not end within two minutes after a Ray worker was killed: to be mended")
 def test_a_worker_that_is_killed_in_mid_run_costs_no_item(head, gate, tmp_path):
     place = gate
     pids = tmp_path
@@ -72,7 +71,6 @@ def test_an_address_at_which_nobody_answers_ends_the_job_and_says_what_to_do(ser
         raise job[0].exception().__cause__ or job[0].exception()
 
 
-@pytest.mark.skip(reason="The job does not end within two minutes after a Ray worker was killed: to be mended")
 def test_what_runs_is_ended_by_cancel_and_by_its_timeout_and_the_card_leads_to_the_dashboard(gate):
     place = gate
 
@@ -95,7 +93,6 @@ def test_what_runs_is_ended_by_cancel_and_by_its_timeout_and_the_card_leads_to_t
     assert {name for name, _ in job._run.state.links} <= {"Ray dashboard", "Prefect run"}
 
 
-@pytest.mark.skip(reason="The job does not end within two minutes after a Ray worker was killed: to be mended")
 def test_the_notebooks_own_ray_is_used_and_left_as_it_is(server):
     clusters.close()
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
