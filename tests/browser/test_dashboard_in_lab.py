@@ -46,6 +46,17 @@ def test_prefect_is_shown_below_the_cell_logged_in(notebook, secret):
     expect_no_secret(secret, notebook, notebook.page)
 
 
+def test_it_is_logged_in_where_the_notebook_moves_the_output(notebook, secret):
+    cell = notebook.run("%dashboard")
+    expect(frame_in(cell).get_by_text("Dashboard").first).to_be_visible(timeout=60_000)
+    frame = cell.locator(".nbf-dashboard iframe")
+    frame.element_handle().content_frame().evaluate("localStorage.clear()")
+    # As a notebook does with cells that are scrolled out of sight, and in again.
+    frame.evaluate("(frame) => { const place = frame.parentNode; frame.remove(); place.append(frame); }")
+    expect(frame_in(cell).get_by_text("Dashboard").first).to_be_visible(timeout=60_000)
+    expect(frame_in(cell).get_by_placeholder("admin:pass")).to_have_count(0)
+
+
 def test_the_page_of_a_jobs_run_is_shown_with_its_summary(notebook, secret):
     notebook.run(f"job = {JOB}\njob.wait(); job._run.thread.join(30)")
     cell = notebook.run("nbf.dashboard(job)")

@@ -43,7 +43,7 @@ function render({ model, el }) {
   // The card's class: where it is drawn, the HTML above it is not shown.
   el.append(make("div", "nbf-card nbf-dashboard", make("div", "nbf-dashboard-line", link, note), frame));
   link.target = "_blank";
-  /** Pages that may ask for the password, and their origins. @type {Map<Window, string>} */
+  /** Pages opened from here, which may ask for the password as the one below the cell may, and their origins. @type {Map<Window, string>} */
   const pages = new Map();
 
   function draw() {
@@ -68,12 +68,14 @@ function render({ model, el }) {
       }
       frame.hidden = false;
       if (frame.src !== url) frame.src = url;
-      pages.set(frame.contentWindow, new URL(url).origin);
     });
   }
 
   function onMessage({ source, origin, data }) {
-    if (data?.nbfutures !== "login" || pages.get(source) !== origin) return;
+    if (data?.nbfutures !== "login" || !source) return;
+    // The frame's window is another one each time the frame is moved, as notebooks do with outputs.
+    const expected = frame.src && source === frame.contentWindow ? new URL(frame.src).origin : pages.get(source);
+    if (expected !== origin) return;
     asking.push([source, origin]);
     model.send({ do: "password" });
   }
