@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import pytest
 from tests.support import eventually
 
 
@@ -39,3 +40,11 @@ class FileGate:
 
     def open(self):
         (self._place / "open").touch()
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """A gate that processes share."""
+    made = FileGate(tmp_path)
+    yield made
+    made.open()

@@ -22,3 +22,14 @@ def holds_for(predicate, seconds, interval=0.05):
             return False
         time.sleep(interval)
     return True
+
+
+def end_jobs(session, timeout=60):
+    """Have a session without jobs: cancel those that run, and fail where one does not end."""
+    from nbfutures.api import session_jobs
+
+    for job in session_jobs():
+        job.cancel()
+    for job in session_jobs():
+        assert job.wait(timeout), f"{job.name} goes on: {job.counts}"
+    session.jobs.clear()

@@ -8,19 +8,14 @@ import logging
 
 import pytest
 from prefect import task
-
-from nbfutures.api import session_jobs
+from tests.support import end_jobs
 
 
 @pytest.fixture(autouse=True)
 def jobs(server):
     """The session's jobs; none is left running by a test."""
     yield server.jobs
-    for job in session_jobs():
-        job.cancel()
-    for job in session_jobs():
-        assert job.wait(60), f"{job.name} goes on: {job.counts}"
-    server.jobs.clear()
+    end_jobs(server)
 
 
 @pytest.fixture

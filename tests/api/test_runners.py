@@ -9,13 +9,14 @@ import os
 import time
 
 import pytest
-from tests.file_gate import FileGate
+from tests import file_gate
 from tests.support import eventually, holds_for
 
 import nbfutures as nbf
 from nbfutures.errors import ItemSkippedError, ItemTimeoutError
 from nbfutures.model.events import JobPhase
 
+gate = file_gate.gate
 started = set()
 """Runners that are warm: a cluster takes its time to start, and more on a busy machine."""
 
@@ -38,14 +39,6 @@ def runner(request):
 def background(request):
     """As `runner`; those with which the test goes on while items run."""
     return _warm(request.param)
-
-
-@pytest.fixture
-def gate(tmp_path):
-    """A gate that processes share."""
-    made = FileGate(tmp_path)
-    yield made
-    made.open()
 
 
 def kinds_of(job):

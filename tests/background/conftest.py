@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.file_gate import FileGate
+from tests import file_gate
+from tests.support import end_jobs
 
 import nbfutures as nbf
-from nbfutures.api import session_jobs
 
+gate = file_gate.gate
 SOURCE = """
 import os
 import time
@@ -95,19 +96,7 @@ def served(server, notebook):
 def jobs(server):
     """The session's jobs; none is left running by a test."""
     yield server.jobs
-    for job in session_jobs():
-        job.cancel()
-    for job in session_jobs():
-        assert job.wait(60), f"{job.name} goes on: {job.counts}"
-    server.jobs.clear()
-
-
-@pytest.fixture
-def gate(tmp_path):
-    """A gate that processes share."""
-    made = FileGate(tmp_path)
-    yield made
-    made.open()
+    end_jobs(server)
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from tests.file_gate import FileGate
+from tests import file_gate
+from tests.support import end_jobs
 
-from nbfutures.api import session_jobs
+gate = file_gate.gate
 
 
 @contextmanager
@@ -61,16 +62,4 @@ def python(*arguments):
 def jobs(server):
     """None is left running by a test."""
     yield
-    for job in session_jobs():
-        job.cancel()
-    for job in session_jobs():
-        assert job.wait(60), f"{job.name} goes on: {job.counts}"
-    server.jobs.clear()
-
-
-@pytest.fixture
-def gate(tmp_path):
-    """A gate that processes share."""
-    made = FileGate(tmp_path)
-    yield made
-    made.open()
+    end_jobs(server)

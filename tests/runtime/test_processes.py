@@ -17,11 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 from prefect import task
-from tests.file_gate import FileGate
-from tests.support import eventually
+from tests import file_gate
+from tests.support import end_jobs, eventually
 
 import nbfutures as nbf
-from nbfutures.api import session_jobs
 from nbfutures.errors import (
     ItemCancelledError,
     ItemTimeoutError,
@@ -31,6 +30,7 @@ from nbfutures.errors import (
 )
 from nbfutures.runtime.runners import processes as pool
 
+gate = file_gate.gate
 in_processes = nbf.options(runner="processes", workers=2)
 alone = in_processes.options(workers=1)
 
@@ -39,19 +39,7 @@ alone = in_processes.options(workers=1)
 def jobs(server):
     """None is left running by a test."""
     yield
-    for job in session_jobs():
-        job.cancel()
-    for job in session_jobs():
-        assert job.wait(30), f"{job.name} goes on: {job.counts}"
-    server.jobs.clear()
-
-
-@pytest.fixture
-def gate(tmp_path):
-    """A gate that processes share: a directory."""
-    made = FileGate(tmp_path)
-    yield made
-    made.open()
+    end_jobs(server, 30)
 
 
 def kinds_of(job):

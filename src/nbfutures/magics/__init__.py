@@ -1,4 +1,4 @@
-"""The magics `%map`, `%%map`, `%submit`, `%%submit`, `%%flow`, `%jobs`, `%runner` and `%serve`."""
+"""The magics: `%map`, `%submit`, `%%flow` and the others, and the arguments that their lines take."""
 
 from __future__ import annotations
 

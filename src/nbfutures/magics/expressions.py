@@ -47,19 +47,6 @@ def evaluate_text(text: str, namespace: dict[str, Any]) -> Any:
     return eval(compile(tree, "<option>", "eval"), namespace)  # noqa: S307 - the user's own code, as in the cell
 
 
-def evaluate_name(text: str, namespace: dict[str, Any]) -> Any:
-    """Evaluate an expression; what it raises passes through, but for a name that is not defined.
-
-    Raises:
-        UsageError: If it is no expression, or uses a name that is not defined.
-    """
-    try:
-        return evaluate_text(text, namespace)
-    except (NameError, SyntaxError) as error:
-        told = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise UsageError(f"{text}: {told}. Run the cell that defines it first.") from error
-
-
 def read_call(text: str, source: Source, magic: str) -> Call:
     """Evaluate the parts of a call, and do not make it.
 

@@ -211,6 +211,11 @@ class JobState:
         """Say how many items are being worked on."""
         self._running = count
 
+    def put_link(self, name: str, address: str, *, is_first: bool = False) -> None:
+        """Lead to a page about the job, in place of the one of that name."""
+        others = tuple(link for link in self.links if link[0] != name)
+        self.links = ((name, address), *others) if is_first else (*others, (name, address))
+
     def set_note(self, note: str) -> None:
         """Say what the job waits for, in a sentence; empty for nothing."""
         if note != self._note:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from nbfutures.errors import InvalidOptionError
 
-__all__ = ["BACKGROUND_TAG", "CLUSTERS", "JOB_TAG", "RUNNERS", "JobOptions", "check_background"]
+__all__ = ["BACKGROUND_TAG", "CLUSTERS", "JOB_TAG", "RUNNERS", "JobOptions", "check_background", "check_whole"]
 
 RUNNERS = ("threads", "processes", "dask", "ray", "inline")
 """Names of the runners, the default first."""
@@ -92,14 +92,14 @@ class JobOptions:
                 f"address is for the runners {' and '.join(CLUSTERS)}; the runner here is {self.runner!r}. Give the "
                 f"runner too: runner='dask', or leave address out."
             )
-        _check_whole("workers", self.workers, least=1)
-        _check_whole("in_flight", self.in_flight, least=1)
-        _check_whole("retries", self.retries, least=0)
+        check_whole("workers", self.workers, least=1)
+        check_whole("in_flight", self.in_flight, least=1)
+        check_whole("retries", self.retries, least=0)
         _check_seconds("retry_delay", self.retry_delay, zero=True)
         _check_seconds("timeout", self.timeout)
         _check_seconds("rate", self.rate, unit="items per second")
         if self.batch != "auto":
-            _check_whole("batch", self.batch, least=1, also=' or "auto"', optional=False)
+            check_whole("batch", self.batch, least=1, also=' or "auto"', optional=False)
         if self.name is not None and (not isinstance(self.name, str) or not self.name.strip()):
             raise InvalidOptionError(f"name must be a text that is not empty, got {self.name!r}.")
         _check_deployment(self.deployment)
@@ -194,7 +194,16 @@ def _check_deployment(value: Any) -> None:
     )
 
 
-def _check_whole(name: str, value: Any, *, least: int, also: str = "", optional: bool = True) -> None:
+def check_whole(name: str, value: Any, *, least: int, also: str = "", optional: bool = True) -> None:
+    """Raise `InvalidOptionError` unless a value is a whole number.
+
+    Args:
+        name: The option's.
+        value: Its value.
+        least: What it must be at least.
+        also: What else may be given, for the message.
+        optional: Whether `None` will do.
+    """
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

@@ -57,7 +57,14 @@ class Work(Protocol):
         ...
 
 
-class Connection(Protocol):
+class Connected(Protocol):
+    """What is connected to Prefect; `Session` is what it is."""
+
+    lease: ServerLease | None
+    """The right to use the local server; `None` where the user has chosen another, or before it is connected."""
+
+
+class Connection(Connected, Protocol):
     """What connects to Prefect; `Session` is what it is."""
 
     def start(self) -> None:
@@ -86,13 +93,6 @@ class Caller(Protocol):
         ...
 
 
-class Connected(Protocol):
-    """What is connected to Prefect; `Session` is what it is."""
-
-    lease: ServerLease | None
-    """The right to use the local server; `None` where the user has chosen another, or before it is connected."""
-
-
 class Run(Protocol):
     """A job, for those who run it; `JobRun` is what it is."""
 
@@ -104,7 +104,6 @@ class Run(Protocol):
     queued: float
     rounds: int
     lock: threading.Lock
-    flow_run_id: Any
     summarize: Callable[[], str] | None
     result: Any
     owner: Any
@@ -123,6 +122,11 @@ class Run(Protocol):
     @property
     def is_halted(self) -> bool:
         """Whether nothing new may start."""
+        ...
+
+    @property
+    def flow_run_id(self) -> UUID | None:
+        """Prefect's id of the job's flow run; `None` before there is one."""
         ...
 
     @property

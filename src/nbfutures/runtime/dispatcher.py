@@ -12,7 +12,7 @@ from nbfutures.runtime import capture
 from nbfutures.runtime.countdown import Countdown
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.limits.keeper import Keeper
-from nbfutures.runtime.limits.no_limit import NoLimit
+from nbfutures.runtime.limits.no_limit import NO_LIMIT
 from nbfutures.runtime.limits.tag_watch import TagWatch
 from nbfutures.runtime.work_queue import WorkQueue
 
@@ -89,7 +89,7 @@ class Dispatcher:
         self.closed = False
         gated = work.has_dependencies
         self.queue = WorkQueue([] if gated else indices, rate=run.options.rate, now=run.state.clock.now)
-        self.limit = Keeper(run, self.wake) if run.options.limit else NoLimit()
+        self.limit = Keeper(run, self.wake) if run.options.limit else NO_LIMIT
         """Asked for a slot before an item starts."""
         self._gated: set[int] = set(indices) if gated else set()
         self._to_gate: list[int] = list(indices) if gated else []

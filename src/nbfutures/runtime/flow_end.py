@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
-from nbfutures.runtime.flow_start import changed_settings
-from nbfutures.runtime.shared_client import has_api, shared_client
+from nbfutures.runtime.flow_start import client_within
+from nbfutures.runtime.shared_client import has_api
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -71,7 +71,7 @@ def force_cancelled(run: Run, flow_run_id: UUID) -> None:
     if not has_api():
         return
     try:
-        with shared_client() as client, changed_settings("client", max_retries=_RETRIES):
+        with client_within(_RETRIES) as client:
             client.set_flow_run_state(flow_run_id, Cancelled(message=count_words(run)), force=True)
     except Exception:
         _logger.debug("Prefect could not be told that %s was cancelled", run.key, exc_info=True)

@@ -237,7 +237,7 @@ def _note_cluster(run: Run, runner: Any) -> None:
         run.workers = run.state.workers = capacity
     dashboard = getattr(runner, "dashboard", None)
     if dashboard is not None:
-        run.state.links = (dashboard,)
+        run.state.put_link(*dashboard)
 
 
 @contextmanager

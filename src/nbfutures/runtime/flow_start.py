@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, State
 
-__all__ = ["changed_settings", "last_start", "one_at_a_time", "start_flow", "started"]
+__all__ = ["changed_settings", "client_within", "last_start", "start_flow", "started"]
 
 _START_SECONDS = 3.0
 
@@ -55,7 +55,7 @@ _turn = _Turn()
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
+def _one_at_a_time() -> Iterator[None]:
     """Within it, it is the calling thread's turn to start a flow run, until `started`."""
     _turn.acquire()
     try:
@@ -84,12 +84,12 @@ def start_flow(flow: Flow[Any, Any], parameters: Mapping[str, Any], *, name: str
         parameters: Parameter name to argument.
         name: Name of the flow run.
     """
-    with one_at_a_time():
+    with _one_at_a_time():
         if FlowRunContext.get() is not None:
             # Within another flow run Prefect knows best how to make it a child of that.
             ended: Any = flow.with_options(flow_run_name=template_of(name))(**parameters, return_state=True)
             return cast("State[Any]", ended)
-        with shared_client() as client, changed_settings("client", max_retries=len(PAUSES)):
+        with client_within() as client:
             flow_run = _create_flow_run(client, flow, parameters, run_name(name))
             ended = run_flow(flow, flow_run=flow_run, parameters=dict(parameters), return_type="state")
             return cast("State[Any]", ended)
@@ -110,6 +110,18 @@ def changed_settings(group: str, **changes: Any) -> Iterator[None]:
     changed = getattr(settings, group).model_copy(update=changes)
     with SettingsContext(profile=context.profile, settings=settings.model_copy(update={group: changed})):
         yield
+
+
+@contextmanager
+def client_within(retries: int = len(PAUSES)) -> Iterator[SyncPrefectClient]:
+    """Within it, the kernel's client tries again where Prefect does not answer, and what Prefect does here uses it.
+
+    Args:
+        retries: How often. The pauses are short where Prefect's database was locked, and 2, 4, 8 ... seconds where
+            nobody is there.
+    """
+    with shared_client() as client, changed_settings("client", max_retries=retries):
+        yield client
 
 
 def _create_flow_run(

@@ -15,8 +15,8 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 
-from nbfutures.runtime.flow_start import changed_settings
-from nbfutures.runtime.shared_client import has_api, shared_client
+from nbfutures.runtime.flow_start import client_within
+from nbfutures.runtime.shared_client import has_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +99,7 @@ def _cancelled(ids: list[UUID]) -> list[UUID]:
     found: list[UUID] = []
     if not has_api():
         return found
-    with shared_client() as client, changed_settings("client", max_retries=0):
+    with client_within(0) as client:
         for start in range(0, len(ids), _IDS):
             asked = FlowRunFilter(id=FlowRunFilterId(any_=ids[start : start + _IDS]), state=kinds)
             found += [flow_run.id for flow_run in client.read_flow_runs(flow_run_filter=asked, limit=_IDS)]

@@ -67,7 +67,6 @@ class JobRun:
         """Held to decide that a dispatcher is closed, or to give it more."""
         self.owner: Any = None
         """What the user holds of this job."""
-        self.flow_run_id: Any = None
         self.flow_run_ids: list[UUID] = []
         """All of its flow runs, the newest last: a retry has one of its own."""
         self.summarize: Callable[[], str] | None = None
@@ -247,8 +246,9 @@ class JobRun:
     @property
     def url(self) -> str | None:
         """Address of the flow run in Prefect's UI; `None` before Prefect knows of it."""
-        place = ui_place(self.session) if self.flow_run_id is not None else None
-        return place.page(flow_run_path(self.flow_run_id)) if place is not None else None
+        flow_run_id = self.flow_run_id
+        place = ui_place(self.session) if flow_run_id is not None else None
+        return place.page(flow_run_path(flow_run_id)) if flow_run_id is not None and place is not None else None
 
     def on_item_done(self, index: int, then: Callable[[], None]) -> None:
         """Have `then` called when the item ended, on the thread that tells it, or at once if it has."""
@@ -299,6 +299,11 @@ class JobRun:
         return self._paused or self._stop.is_set()
 
     @property
+    def flow_run_id(self) -> UUID | None:
+        """Prefect's id of the flow run that is the job's by now; `None` before there is one."""
+        return self.flow_run_ids[-1] if self.flow_run_ids else None
+
+    @property
     def is_server_local(self) -> bool:
         """Whether Prefect's server is the one of this machine that nbfutures has started."""
         return self.session.lease is not None
@@ -310,12 +315,10 @@ class JobRun:
 
     def note_flow_run(self, flow_run_id: UUID) -> None:
         """Tell the job which flow run of Prefect's is its own from now on."""
-        self.flow_run_id = flow_run_id
         self.flow_run_ids.append(flow_run_id)
         place = ui_place(self.session)
-        others = tuple(link for link in self.state.links if link[0] != _LINK)
-        link = ((_LINK, place.login(flow_run_path(flow_run_id))),) if place is not None else ()
-        self.state.links = (*link, *others)
+        if place is not None:
+            self.state.put_link(_LINK, place.login(flow_run_path(flow_run_id)), is_first=True)
 
     def drain_at_exit(self) -> None:
         """Have the kernel's jobs end before Prefect's services do when the process ends."""

@@ -14,7 +14,7 @@ from nbfutures.errors import JobCrashedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.async_lane import AsyncLane
 from nbfutures.runtime.lane import Lane
-from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, given_up_on
+from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, give_up_late, given_up_on
 from nbfutures.runtime.names import template_of
 from nbfutures.runtime.outcomes import problem_of
 from nbfutures.runtime.shared_loop import PATIENCE_SECONDS, run_shared
@@ -79,7 +79,6 @@ class LaneWindow:
         self._most = 1 if work.is_async else min(workers, in_flight or workers)
         self._name = name
         self._lanes: dict[Lane, tuple[str, int]] = {}
-        self._limit = dispatcher.limit
         self._holding: set[Lane] = set()
         """Lanes that have a slot of the job's limits: what works through one item at a time needs one."""
         self._count = 0
@@ -89,7 +88,7 @@ class LaneWindow:
     def is_growing(self) -> bool:
         """Whether more lanes are wanted than have been started."""
         working = sum(lane.is_open for lane in list(self._lanes))
-        return working < self._most and bool(self._work.queue) and self._limit.free > 0
+        return working < self._most and bool(self._work.queue) and self._work.limit.free > 0
 
     @property
     def busy(self) -> bool:
@@ -109,8 +108,9 @@ class LaneWindow:
         entering = sum(lane.is_open and not lane.pulled for lane in lanes)
         # Twice as many at each look: a handful of quick items is done by one lane, and makes one task run.
         wanted = min(self._most - working, len(self._work.queue) - entering, working - entering + 1)
+        limit = self._work.limit
         # A lane of coroutines takes one for each of them.
-        for _ in range(min(wanted, self._limit.free) if self._work.is_async else self._limit.take(max(wanted, 0))):
+        for _ in range(min(wanted, limit.free) if self._work.is_async else limit.take(max(wanted, 0))):
             self._start()
 
     def missing(self) -> int:
@@ -126,7 +126,7 @@ class LaneWindow:
             self._holding.remove(lane)
         except KeyError:
             return
-        self._limit.give()
+        self._work.limit.give()
 
     def sweep(self) -> None:
         """Tell what the lanes have recorded, and give up on what ran out of time."""
@@ -168,7 +168,7 @@ class LaneWindow:
         used = {number for lane, (_, number) in list(self._lanes.items()) if lane.is_open}
         number = next(number for number in itertools.count(1) if number not in used)
         lane = self._make_lane(number, slots)
-        if self._limit.is_limited and not self._work.is_async:
+        if self._work.limit.is_limited and not self._work.is_async:
             self._holding.add(lane)
         key = f"{self._name} {self._count} ({next(_numbers)})"
         _lanes[key] = lane
@@ -193,7 +193,8 @@ class LaneWindow:
         # Items that the lane took and did not record: only a failure of the engine itself leaves some.
         for index in list(lane.running):
             lost = JobCrashedError(f"Prefect ended the task run under the item: {problem}. Run it with job.retry().")
-            told.append(self._failed(index, lost, lane.running.pop(index)))
+            started = lane.running.pop(index)
+            told.append(self._work.ended_from_outside(index, OutcomeKind.FAILED, lost, started))
         if told:
             self._run.settle(told)
         self._crashes = self._crashes + 1 if problem is not None and not lane.pulled else 0
@@ -213,28 +214,10 @@ class LaneWindow:
         return late
 
     def _give_up_late(self, lane: Lane, timeout: float, why: str) -> list[Outcome]:
-        now = self._run.state.clock.now()
-        late: list[Outcome] = []
-        for index, started in lane.running.copy().items():
-            if now - started < timeout + GRACE_SECONDS or not lane.abandon(index):
-                continue
-            if self._work.takes_another_try(index):
-                self._work.queue.put_later(index, now + self._work.retry_delay)
-                continue
-            late.append(self._failed(index, given_up_on(timeout, why), started))
-        return late
-
-    def _failed(self, index: int, error: BaseException, started: float) -> Outcome:
-        return Outcome(
-            index=index,
-            kind=OutcomeKind.FAILED,
-            error=error,
-            queued=self._work.queued,
-            started=started,
-            ended=self._run.state.clock.now(),
-            attempts=self._work.tries(index) + 1,
-            round=self._run.state.round_of(index),
-        )
+        return [
+            self._work.ended_from_outside(index, OutcomeKind.FAILED, given_up_on(timeout, why), started)
+            for index, started in give_up_late(self._work, lane, timeout, GRACE_SECONDS)
+        ]
 
 
 def _is_blocked(lane: Lane) -> bool:

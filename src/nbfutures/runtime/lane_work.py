@@ -7,12 +7,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nbfutures.model.outcome import Outcome
 from nbfutures.runtime.limits.no_limit import NO_LIMIT, NoLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nbfutures.model.job_state import JobState
+    from nbfutures.model.outcome import OutcomeKind
     from nbfutures.runtime.work import CallWork
     from nbfutures.runtime.work_queue import WorkQueue
 
@@ -68,3 +70,27 @@ class LaneWork:
             return False
         self.tried[index, self.state.round_of(index)] = tries + 1
         return True
+
+    def ended_from_outside(
+        self, index: int, kind: OutcomeKind, error: BaseException, started: float | None, worker: str | None = None
+    ) -> Outcome:
+        """Return the outcome of an item of which its lane will not tell how it ended.
+
+        Args:
+            index: The item.
+            kind: How it ended.
+            error: Why.
+            started: When its attempt began, if that is known.
+            worker: Where it ran, if that is worth telling.
+        """
+        return Outcome(
+            index=index,
+            kind=kind,
+            error=error,
+            queued=self.queued,
+            started=started,
+            ended=self.state.clock.now(),
+            worker=worker,
+            attempts=self.tries(index) + 1,
+            round=self.state.round_of(index),
+        )

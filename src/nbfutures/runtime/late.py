@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol
+
 from nbfutures.errors import ItemTimeoutError
 
-__all__ = ["GRACE_SECONDS", "STUCK_LOOP", "STUCK_THREAD", "given_up_on", "timed_out"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nbfutures.runtime.lane_work import LaneWork
+
+__all__ = ["GRACE_SECONDS", "STUCK_LOOP", "STUCK_THREAD", "give_up_late", "given_up_on", "timed_out"]
 
 GRACE_SECONDS = 0.25
 """How long an item may take to notice its timeout before it is given up on."""
@@ -12,6 +19,31 @@ STUCK_THREAD = "a thread cannot be stopped from outside, so its call ends by its
 STUCK_LOOP = (
     "it, or another item, blocked the event loop that they share: call what blocks by `await asyncio.to_thread(...)`."
 )
+
+
+class _Lane(Protocol):
+    running: dict[int, float]
+
+    def abandon(self, index: int) -> bool: ...
+
+
+def give_up_late(work: LaneWork, lane: _Lane, timeout: float, grace: float) -> Iterator[tuple[int, float]]:
+    """Give up on items that did not notice their timeout; yield those that are not tried again, and their start.
+
+    Args:
+        work: What the job's lanes share.
+        lane: Where the items run.
+        timeout: Seconds.
+        grace: Seconds that an item may take to notice it.
+    """
+    now = work.state.clock.now()
+    for index, started in lane.running.copy().items():
+        if now - started < timeout + grace or not lane.abandon(index):
+            continue
+        if work.takes_another_try(index):
+            work.queue.put_later(index, now + work.retry_delay)
+        else:
+            yield index, started
 
 
 def given_up_on(timeout: float, why: str) -> ItemTimeoutError:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from prefect.client.schemas.actions import ArtifactCreate
 
-from nbfutures.runtime.flow_start import changed_settings, last_start
-from nbfutures.runtime.shared_client import has_api, shared_client
+from nbfutures.runtime.flow_start import client_within, last_start
+from nbfutures.runtime.shared_client import has_api
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -48,7 +48,7 @@ class _Summary:
         if not has_api():
             return
         try:
-            with shared_client() as client, changed_settings("client", max_retries=_RETRIES):
+            with client_within(_RETRIES) as client:
                 client.create_artifact(self.artifact)
         except Exception:
             _logger.debug("The summary %s could not be recorded", self.artifact.key, exc_info=True)

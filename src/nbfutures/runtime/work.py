@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from nbfutures.model.item import Item
 
-__all__ = ["CallWork", "is_async_function", "is_prefect_flow", "is_prefect_task", "map_work", "submit_work"]
+__all__ = [
+    "CallWork",
+    "inner_futures",
+    "is_async_function",
+    "is_prefect_flow",
+    "is_prefect_task",
+    "map_work",
+    "submit_work",
+]
 
 
 class CallWork:
@@ -78,7 +86,7 @@ class CallWork:
     def parameters(self, index: int) -> dict[str, Any]:
         """Return the arguments of the call at `index` for a task run: with lists of futures where a job was given."""
         assert self.table is not None
-        return {name: _inner_futures(value) for name, value in self.table.arguments(index).items()}
+        return {name: inner_futures(value) for name, value in self.table.arguments(index).items()}
 
     def resolved_parameters(self, index: int) -> dict[str, Any]:
         """Return the arguments of the call at `index` with values in place of futures.
@@ -194,7 +202,7 @@ def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, i
     check_callable(target, is_background=is_background)
     arguments = bind(function_of(target), args, kwargs)
     if pending_lengths(arguments):
-        return CallWork(target, {name: _inner_futures(value) for name, value in arguments.items()}, None)
+        return CallWork(target, {name: inner_futures(value) for name, value in arguments.items()}, None)
     return CallWork(target, arguments, map_calls(function_of(target), arguments))
 
 
@@ -283,7 +291,7 @@ def _resolved(table: CallTable, index: int, names: Iterable[str] | None = None) 
     from prefect.utilities.engine import resolve_inputs_sync
 
     given = table.arguments(index)
-    arguments = {name: _inner_futures(given[name]) for name in (given if names is None else names)}
+    arguments = {name: inner_futures(given[name]) for name in (given if names is None else names)}
     try:
         return resolve_inputs_sync(arguments)
     except UpstreamTaskError:
@@ -293,7 +301,8 @@ def _resolved(table: CallTable, index: int, names: Iterable[str] | None = None) 
         ) from None
 
 
-def _inner_futures(value: Any) -> Any:
+def inner_futures(value: Any) -> Any:
+    """Return the futures of a job that was given as a value; anything else as it is."""
     ask = getattr(value, "__prefect_futures__", None)
     return ask() if callable(ask) else value
 

@@ -64,7 +64,7 @@ def follow(run: Run, work: AttachedCalls | AttachedRuns) -> None:
     """Settle what has ended, and follow the rest to its end. Blocks; on the job's thread."""
     found = work.found
     state = run.state
-    for flow_run in reversed(found.flow_runs):
+    for flow_run in found.flow_runs:
         run.note_flow_run(flow_run.id)
     state.set_phase(JobPhase.RUNNING)
     wake = threading.Event()
@@ -156,7 +156,9 @@ async def _find(name: str) -> AttachedCalls | AttachedRuns:
         if manifest is not None:
             found.runs.update(_ids(flow_run, manifest, found.task_runs))
     found.runs = dict(sorted(found.runs.items()))
-    work = first.work()
+    # A retry may have given the items to another function.
+    latest = next(manifest for manifest in reversed(manifests) if manifest is not None)
+    work = latest.work()
     return AttachedCalls(work, found) if work is not None else AttachedRuns(found)
 
 

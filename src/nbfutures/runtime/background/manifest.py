@@ -29,8 +29,6 @@ class Manifest:
     """What people call the job."""
     indices: Sequence[int]
     """The items that this flow run has."""
-    length: int
-    """How many items the job has."""
     calls: bytes
     """The task and its arguments, packed; empty where these cannot be pickled."""
     options: dict[str, Any]
@@ -42,9 +40,7 @@ class Manifest:
     def of(cls, name: str, work: CallWork, options: JobOptions, indices: Sequence[int]) -> Manifest:
         """Return what is to be noted of a flow run."""
         kept = {"in_flight": options.in_flight, "fail_fast": options.fail_fast, "rate": options.rate}
-        return cls(
-            name, indices, work.known_length or 0, _packed(work), {**kept, "tags": options.tags}, here.server_id()
-        )
+        return cls(name, indices, _packed(work), {**kept, "tags": options.tags}, here.server_id())
 
     def work(self) -> CallWork | None:
         """Return the calls; `None` if they cannot be made again here, such as without a module that they need."""

@@ -169,7 +169,6 @@ class BackgroundRuns:
             self._run.settle_unrun(
                 [entry.index for entry in stopped], OutcomeKind.CANCELLED, ItemCancelledError(_CANCELLED)
             )
-        if stopped:
             self.loop.start(self._mark([entry.run_id for entry in stopped[:_MARKED_MOST]]))
         if self._entries and self.attendance.is_deserted(time.monotonic()):
             left = [entry for entry in list(self._entries.values()) if self.drop(entry.index) is not None]

@@ -101,10 +101,6 @@ class Service:
         tell_lost(list(left.running), "Its worker process ended while it ran.")
         worker_record(self.record.id, number).unlink(missing_ok=True)
 
-    def has_died(self) -> bool:
-        """Tell whether a process ended by itself."""
-        return self.started.is_set() and any(process.poll() not in (None, 0) for process in self.processes)
-
     def pid(self, number: int) -> int | None:
         """Return the id of a process, if it is there."""
         return self.processes[number].pid if number < len(self.processes) else None

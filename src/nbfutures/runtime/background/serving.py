@@ -11,7 +11,8 @@ import time
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
+from nbfutures.errors import MapArgumentsError, NbfuturesError, ServeError
+from nbfutures.model.options import check_whole
 from nbfutures.runtime.background.records import (
     ServiceRecord,
     WorkerRecord,
@@ -56,12 +57,12 @@ def serve(targets: Sequence[Any], connection: Connection, *, workers: int, limit
         PicklingError: If a task cannot be sent to another process.
     """
     if sys.platform == "win32":
-        raise NbfuturesError(
+        raise ServeError(
             "Worker processes cannot be started from here on Windows. Put the tasks into a file and run in a terminal: "
             "prefect task serve tasks.py:fetch"
         )
-    _check_number("workers", workers)
-    _check_number("limit", limit if limit is not None else 1)
+    check_whole("workers", workers, least=1, optional=False)
+    check_whole("limit", limit, least=1)
     if not targets:
         raise MapArgumentsError("serve() takes the tasks to be served: nbf.serve(fetch, workers=2).")
     for target in targets:
@@ -238,8 +239,3 @@ def _check_target(target: Any) -> None:
     from nbfutures.runtime.work import check_callable
 
     check_callable(target, is_background=True)
-
-
-def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidOptionError(f"{name} must be a whole number of at least 1, got {value!r}.")

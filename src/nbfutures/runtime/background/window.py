@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from typing import TYPE_CHECKING, Any
 
 from prefect.context import FlowRunContext
@@ -59,7 +58,6 @@ class BackgroundWindow:
         self._prepared = _prepared(work.target, self._run.options)
         self._runs = BackgroundRuns(self._run, [self._flow_run_id], self._prepared.task, dispatcher.wake)
         self._submitting: set[int] = set()
-        self._submitted = threading.Lock()
         self._runs.watcher.start()
         self._write_manifest(indices)
         self._runs.watcher.listening.wait(_LISTEN_SECONDS)

@@ -71,7 +71,6 @@ class _Worker:
 
     def __init__(self, service: ServiceRecord, number: int, packed: list[PackedTask]) -> None:
         self._service = service
-        self._number = number
         self._tasks = {one.key: prepared(one) for one in packed}
         self._file = worker_record(service.id, number)
         self._record = WorkerRecord(os.getpid())

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from nbfutures.errors import ServeError
 from nbfutures.runtime.deployments import folder as files
@@ -18,30 +18,15 @@ from nbfutures.runtime.process_lock import is_held
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Connection", "ServedFlow"]
+    from nbfutures.runtime.contracts import Connection
+
+__all__ = ["ServedFlow"]
 
 _LOOK_SECONDS = 0.1
 _STOP_SECONDS = 25.0
 """For the flow runs to be cancelled, and the process to end."""
 _TAIL = 5
 _WIDTH = 300
-
-
-class Connection(Protocol):
-    """The kernel's connection to Prefect; `Session` is what it is."""
-
-    @property
-    def lease(self) -> Any:
-        """The lease on the local server; `None` where the user has chosen one."""
-        ...
-
-    def start(self) -> None:
-        """Connect in the background."""
-        ...
-
-    def wait_until_ready(self, stop: threading.Event | None = None) -> None:
-        """Block until Prefect answers."""
-        ...
 
 
 class ServedFlow:

@@ -6,18 +6,19 @@ imported.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError, PicklingError, ServeError
+from nbfutures.model.options import check_whole
 from nbfutures.runtime.deployments import folder as files
 from nbfutures.runtime.deployments.served_flow import ServedFlow
 from nbfutures.runtime.runners import default_workers
+from nbfutures.runtime.work import is_prefect_flow
 
 if TYPE_CHECKING:
-    from nbfutures.runtime.deployments.served_flow import Connection
+    from nbfutures.runtime.contracts import Connection
 
 __all__ = ["ServedFlow", "close", "find_served", "serve_flow", "served_flows", "stop_serving"]
 
@@ -48,7 +49,7 @@ def serve_flow(
     """
     if sys.platform == "win32":
         raise ServeError("nbfutures cannot serve a flow on Windows. Use Prefect's flow.serve() in a script.")
-    if not any(kind.__name__ == "Flow" and kind.__module__ == "prefect.flows" for kind in type(flow).__mro__):
+    if not is_prefect_flow(flow):
         raise MapArgumentsError(
             f"A deployment is made of a Prefect flow, got {type(flow).__name__}. Put @flow above the function."
         )
@@ -57,8 +58,7 @@ def serve_flow(
             f"name must be a text without / % & < >, got {name!r}. With name='nightly' the deployment is called "
             f"'{flow.name}/nightly'."
         )
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise InvalidOptionError(f"workers must be a whole number of at least 1, got {workers!r}.")
+    check_whole("workers", workers, least=1)
     full_name = f"{flow.name}/{name}"
     if flow.persist_result is None:
         # What it returns would be lost with its process.
@@ -67,7 +67,6 @@ def serve_flow(
         "name": name,
         "workers": workers or default_workers("processes"),
         "keep": keep,
-        "kernel": os.getpid(),
         "path": [path for path in sys.path if path],
     }
     packed = _packed(flow)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
 from nbfutures.runtime.mapping import CallTable, find_futures, map_calls, pending_lengths, single_call
-from nbfutures.runtime.work import CallWork
+from nbfutures.runtime.work import CallWork, inner_futures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,7 +119,7 @@ def deployment_work(
             return DeploymentWork(name, table.statics, table)
         arguments = dict(kwargs)
         if pending_lengths(arguments):
-            return DeploymentWork(name, {one: _inner(value) for one, value in arguments.items()}, None)
+            return DeploymentWork(name, {one: inner_futures(value) for one, value in arguments.items()}, None)
         return DeploymentWork(name, arguments, map_calls(stub, arguments))
     if is_single:
         return DeploymentWork(name, {}, _RowTable(stub, [_checked_row(first, None)]))
@@ -138,13 +138,13 @@ def _by_row(name: str, stub: _Stub, given: Any) -> DeploymentWork:
             ".map(frame.to_dict('records'))."
         )
     if pending_lengths({_ROWS: given}):
-        made = DeploymentWork(name, {_ROWS: _inner(given)}, None)
+        made = DeploymentWork(name, {_ROWS: inner_futures(given)}, None)
         made.is_by_row = True
         return made
     rows = [
         # A future stands for parameters that are not known yet.
         row if not isinstance(row, Mapping) and find_futures(row) else _checked_row(row, index)
-        for index, row in enumerate(_inner(given))
+        for index, row in enumerate(inner_futures(given))
     ]
     return DeploymentWork(name, {_ROWS: rows}, _RowTable(stub, rows))
 
@@ -183,11 +183,6 @@ def _checked_row(row: Any, index: int | None) -> dict[str, Any]:
         f"The parameters{where} have to be a dict with parameter names as keys, such as {{'x': 1}}, got "
         f"{type(row).__name__}. To map over values: .map(x=[1, 2, 3])."
     )
-
-
-def _inner(value: Any) -> Any:
-    ask = getattr(value, "__prefect_futures__", None)
-    return ask() if callable(ask) else value
 
 
 def _usage(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import queue
 import threading
 import time
@@ -125,8 +124,10 @@ def _ask(session: Session, work: Callable[[Any, Any], T]) -> T:
     def ask() -> None:
         try:
             session.wait_until_ready(stop)
-            api = importlib.import_module("nbfutures.runtime.limits.prefect_limits")
-            with api.client_within() as client:
+            from nbfutures.runtime.flow_start import client_within
+            from nbfutures.runtime.limits import prefect_limits as api
+
+            with client_within() as client:
                 told.put((True, api.explained(lambda: work(api, client))))
         except BaseException as error:
             told.put((False, error))

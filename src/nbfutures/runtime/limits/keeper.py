@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
 import threading
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nbfutures.errors import LimitError
 from nbfutures.model.limits import Holder
+from nbfutures.runtime.job_note import JobNote
 from nbfutures.runtime.limits.holding import LEASE_SECONDS, RENEW_SECONDS, Holding
 from nbfutures.runtime.limits.no_limit import NoLimit
-from nbfutures.runtime.limits.note import JobNote, waiting_for
+from nbfutures.runtime.limits.note import waiting_for
 from nbfutures.runtime.limits.steps import Acquire, End, Lease, Release, Renew, Turn, Wait
 
 if TYPE_CHECKING:
@@ -125,7 +125,9 @@ class Keeper(NoLimit):
 
     def _main(self) -> None:
         try:
-            self._api = importlib.import_module("nbfutures.runtime.limits.prefect_limits")
+            from nbfutures.runtime.limits import prefect_limits
+
+            self._api = prefect_limits
             while not isinstance(step := self._next_step(), End):
                 if isinstance(step, Wait):
                     self.holding.wait(step.seconds)
@@ -147,9 +149,11 @@ class Keeper(NoLimit):
         return step
 
     def _try(self, step: Step) -> None:
+        from nbfutures.runtime.flow_start import client_within
+
         try:
             # A client for each step: Prefect may have started again elsewhere.
-            with self._api.client_within(_RETRIES) as self._client:
+            with client_within(_RETRIES) as self._client:
                 self._do(step)
         except LimitError as error:
             self._end_job(error)

@@ -1,37 +1,15 @@
-"""What a job says that it waits for, said and taken back by the same."""
+"""What a job says that waits for a slot."""
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nbfutures.model.job_state import JobState
     from nbfutures.model.limits import LimitRecord
 
-__all__ = ["JobNote", "waiting_for"]
-
-
-class JobNote:
-    """Says on a job what it waits for; takes back only what it has said itself. Safe to use from any thread.
-
-    Args:
-        state: The job's.
-    """
-
-    def __init__(self, state: JobState) -> None:
-        self._state = state
-        self._told = ""
-        self._lock = threading.Lock()
-
-    def tell(self, note: str) -> None:
-        """Say something; nothing, to take back what was said."""
-        with self._lock:
-            before, self._told = self._told, note
-            if before != note and (note or self._state.note == before) and not self._state.is_done:
-                self._state.set_note(note)
+__all__ = ["waiting_for"]
 
 
 def waiting_for(limits: Iterable[LimitRecord]) -> str:

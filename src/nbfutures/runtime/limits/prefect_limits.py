@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -17,18 +16,15 @@ from pydantic import ValidationError
 
 from nbfutures.errors import LimitError, ServerUnreachableError, UnknownLimitError
 from nbfutures.model.limits import Holder, LimitRecord
-from nbfutures.runtime.flow_start import changed_settings
-from nbfutures.runtime.shared_client import PAUSES, shared_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from prefect.client.orchestration import SyncPrefectClient
 
 __all__ = [
     "acquire",
     "change",
-    "client_within",
     "delete",
     "explained",
     "is_passing",
@@ -47,18 +43,6 @@ OTHERS = "others"
 _PAGE = 200
 _MOST_PAGES = 50
 _MOST_RUNS = 200
-
-
-@contextmanager
-def client_within(retries: int = len(PAUSES)) -> Iterator[SyncPrefectClient]:
-    """Within it, the kernel's client tries again where Prefect does not answer.
-
-    Args:
-        retries: How often. The pauses are short where Prefect's database was locked, and 2, 4, 8 ... seconds where
-            nobody is there.
-    """
-    with changed_settings("client", max_retries=retries), shared_client() as client:
-        yield client
 
 
 def read_named(client: SyncPrefectClient, names: Iterable[str]) -> list[LimitRecord]:

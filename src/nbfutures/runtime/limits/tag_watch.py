@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from prefect.context import TagsContext
 
 from nbfutures.errors import UnknownLimitError
-from nbfutures.runtime.limits.note import JobNote, waiting_for
+from nbfutures.runtime.job_note import JobNote
+from nbfutures.runtime.limits.note import waiting_for
 from nbfutures.runtime.limits.prefect_limits import TAG_PREFIX, read_named
 from nbfutures.runtime.shared_client import shared_client
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.lane import NOTHING
+from nbfutures.runtime.late import give_up_late
 from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
 from nbfutures.runtime.remote.mark import READING, RUNNING, TELLING
 
@@ -57,7 +58,9 @@ class Leftovers:
         if self._run.stopped.is_set() or lane.ended_for == "cancel":
             begun = [index for index in left if index == marked or index in running]
             told = [
-                self._ended(index, OutcomeKind.CANCELLED, cancelled_in_mid_run(index), running.get(index))
+                self._work.ended_from_outside(
+                    index, OutcomeKind.CANCELLED, cancelled_in_mid_run(index), running.get(index)
+                )
                 for index in begun
             ]
             # What had not begun is cancelled by the dispatcher, or runs if the job was retried meanwhile.
@@ -101,7 +104,7 @@ class Leftovers:
             self._work.queue.put_later(index, self._run.state.clock.now() + self._work.retry_delay)
             return []
         error = worker_died(self._runner.kind, index, problem)
-        return [self._ended(index, OutcomeKind.FAILED, error, started).replace(worker=lane.worker)]
+        return [self._work.ended_from_outside(index, OutcomeKind.FAILED, error, started, lane.worker)]
 
     def give_up_late(self, lane: RemoteLane, timeout: float) -> list[Outcome]:
         """Give up on items that did not notice their timeout, and return the outcomes of those not tried again.
@@ -110,26 +113,13 @@ class Leftovers:
             lane: Where they run.
             timeout: Seconds.
         """
-        now = self._run.state.clock.now()
-        late: list[Outcome] = []
-        for index, started in lane.running.copy().items():
-            if now - started < timeout + GRACE_SECONDS or not lane.abandon(index):
-                continue
-            if self._work.takes_another_try(index):
-                self._work.queue.put_later(index, now + self._work.retry_delay)
-                continue
-            error = out_of_time(timeout, was_ended=lane.ended_for is not None)
-            late.append(self._ended(index, OutcomeKind.FAILED, error, started).replace(worker=lane.worker))
-        return late
-
-    def _ended(self, index: int, kind: OutcomeKind, error: BaseException, started: float | None) -> Outcome:
-        return Outcome(
-            index=index,
-            kind=kind,
-            error=error,
-            queued=self._work.queued,
-            started=started,
-            ended=self._run.state.clock.now(),
-            attempts=self._work.tries(index) + 1,
-            round=self._run.state.round_of(index),
-        )
+        return [
+            self._work.ended_from_outside(
+                index,
+                OutcomeKind.FAILED,
+                out_of_time(timeout, was_ended=lane.ended_for is not None),
+                started,
+                lane.worker,
+            )
+            for index, started in give_up_late(self._work, lane, timeout, GRACE_SECONDS)
+        ]

@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.runtime.job_note import JobNote
 from nbfutures.runtime.names import template_of
 from nbfutures.runtime.outcomes import problem_of
 from nbfutures.runtime.remote.endings import GRACE_SECONDS, no_worker
@@ -80,7 +81,7 @@ class RemoteWindow:
         self._crashes = 0
         self._cancelled_at: float | None = None
         self._pinged = self._waiting_since = time.monotonic()
-        self._is_waiting_told = False
+        self._note = JobNote(self._run.state)
 
     @property
     def is_growing(self) -> bool:
@@ -138,12 +139,9 @@ class RemoteWindow:
         lanes = [lane for lane in list(self._lanes) if lane.is_open]
         if not lanes or any(lane.wire.was_connected for lane in lanes):
             self._waiting_since = now
-            if self._is_waiting_told:
-                self._is_waiting_told = False
-                self._run.state.set_note("")
-        elif now - self._waiting_since > _PATIENCE_SECONDS and not self._is_waiting_told:
-            self._is_waiting_told = True
-            self._run.state.set_note(f"waiting for a free {self._runner.kind}")
+            self._note.tell("")
+        elif now - self._waiting_since > _PATIENCE_SECONDS:
+            self._note.tell(f"waiting for a free {self._runner.kind}")
 
     def close(self) -> None:
         """Let the processes go on to the next job."""
