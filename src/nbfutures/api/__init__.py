@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.api.brief_errors import with_brief_errors
 from nbfutures.api.dashboard import dashboard
 from nbfutures.api.job import Job
 from nbfutures.api.jobs import JobsView
@@ -55,6 +56,7 @@ __all__ = [
 ]
 
 
+@with_brief_errors
 def options(**changes: Any) -> Submitter:
     """Return something that submits with other options: `options(workers=4).map(fn, items)`.
 
@@ -80,6 +82,7 @@ def options(**changes: Any) -> Submitter:
     return Submitter(changes)
 
 
+@with_brief_errors
 def map(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:  # noqa: A001 - Prefect's word
     """Call `fn` for each element, concurrently, in the background. Does not block, but with the runner "inline".
 
@@ -107,6 +110,7 @@ def map(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:  # noqa: A
     return Submitter({}).map(fn, *args, **kwargs)
 
 
+@with_brief_errors
 def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
     """Call `fn` once, in the background. Does not block.
 
@@ -124,6 +128,7 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
     return Submitter({}).submit(fn, *args, **kwargs)
 
 
+@with_brief_errors
 def run(flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
     """Run a Prefect flow in the background; its task runs are the job's items. Does not block.
 
@@ -149,6 +154,7 @@ def run(flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
     return Submitter({}).run(flow, *args, **kwargs)
 
 
+@with_brief_errors
 def track(futures: Any) -> Job:
     """Show and tabulate Prefect futures that other code made. Does not block.
 
@@ -164,6 +170,7 @@ def track(futures: Any) -> Job:
     return Submitter({}).track(futures)
 
 
+@with_brief_errors
 def attach(name: str) -> Job:
     """Return a background job again, such as after a restart of the kernel: what ended is there, the rest is followed.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nbfutures.api.brief_errors import with_brief_errors
 from nbfutures.errors import NbfuturesError
 from nbfutures.runtime.session import get_session
 from nbfutures.runtime.ui import flow_run_path, ui_password, ui_place
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["dashboard"]
 
 
+@with_brief_errors
 def dashboard(job: Job | None = None) -> DashboardView:
     """Show Prefect's interface below the cell, or a link to it. Does not block: it appears once Prefect answers.
 

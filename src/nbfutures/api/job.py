@@ -177,6 +177,7 @@ class Job:
             Exception: The first error, as soon as it is known. The other items go on; see `job.failed`.
             TimeoutError: If the job is not done in time.
         """
+        __tracebackhide__ = True  # a failed item's own frames come next
         try:
             return self._run.collect(timeout, single=self._single)
         except KeyboardInterrupt:

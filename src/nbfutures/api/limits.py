@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nbfutures.api.brief_errors import with_brief_errors
 from nbfutures.runtime.limits import admin
 from nbfutures.runtime.session import get_session
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "delete_limit", "limit", "limits", "limits_view"]
 
 
+@with_brief_errors
 def limit(name: str, slots: int | None = None, /, *, tag: bool = False, per_second: float | None = None) -> Limits:
     """Create or change a limit of how many items run at once, in all kernels and jobs that use it; or show one.
 
@@ -59,6 +61,7 @@ def limit(name: str, slots: int | None = None, /, *, tag: bool = False, per_seco
     return Limits([admin.set_limit(session, name, slots, is_tag=tag, per_second=per_second)])
 
 
+@with_brief_errors
 def delete_limit(name: str, /, *, tag: bool = False) -> None:
     """Delete a limit; who holds slots of it goes on. Blocks until Prefect has answered.
 
@@ -76,6 +79,7 @@ def delete_limit(name: str, /, *, tag: bool = False) -> None:
     admin.delete_limit(get_session(), name, is_tag=tag)
 
 
+@with_brief_errors
 def limits() -> DataFrame:
     """Return all limits as a table: slots, how many are in use, and who has them. Blocks until Prefect has answered.
 

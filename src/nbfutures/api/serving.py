@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.api.brief_errors import with_brief_errors
 from nbfutures.errors import InvalidOptionError, MapArgumentsError
 from nbfutures.runtime.background import serving
 from nbfutures.runtime.deployments import serving as deployments
@@ -21,6 +22,7 @@ __all__ = ["Serving", "serve", "served_flows", "stop_serving"]
 _LOOK_SECONDS = 0.05
 
 
+@with_brief_errors
 def serve(
     *what: Any, name: str | None = None, workers: int | None = None, limit: int | None = None, keep: bool = False
 ) -> Serving | ServedFlow:
@@ -75,6 +77,7 @@ def serve(
     )
 
 
+@with_brief_errors
 def stop_serving(*names: str) -> list[str]:
     """End the processes that serve something, with what they run: tasks fail, and flow runs are cancelled.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.api.brief_errors import with_brief_errors
 from nbfutures.api.job import Job
 from nbfutures.errors import MapArgumentsError
 from nbfutures.model.options import RUNNERS, JobOptions, check_background
@@ -40,11 +41,13 @@ class Submitter:
         check_background(changes)
         self._changes = dict(changes)
 
+    @with_brief_errors
     def options(self, **changes: Any) -> Submitter:
         """Return a submitter with some options changed."""
         return Submitter({**self._changes, **changes})
 
     # `self` and the function are positional only: the function's own keyword arguments may have any name.
+    @with_brief_errors
     def map(self, fn: Callable[..., Any] | Any = NOTHING, /, *args: Any, **kwargs: Any) -> Job:
         """As `nbfutures.map`, with these options.
 
@@ -59,6 +62,7 @@ class Submitter:
             return self._start(self._deployed(deployment, fn, args, kwargs, is_single=False), deployment)
         return self._start(map_work(_given(fn, "map(fn, items)"), args, kwargs, is_background=self._is_background), fn)
 
+    @with_brief_errors
     def submit(self, fn: Callable[..., Any] | Any = NOTHING, /, *args: Any, **kwargs: Any) -> Job:
         """As `nbfutures.submit`, with these options.
 
@@ -74,6 +78,7 @@ class Submitter:
             submit_work(_given(fn, "submit(fn, ...)"), args, kwargs, is_background=self._is_background), fn, single=True
         )
 
+    @with_brief_errors
     def run(self, flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """As `nbfutures.run`, with these options."""
         work = FlowWork(flow, args, kwargs)
@@ -82,6 +87,7 @@ class Submitter:
         )
         return self._start(work, flow)
 
+    @with_brief_errors
     def track(self, futures: Any, /) -> Job:
         """As `nbfutures.track`, with these options."""
         return self._start(TrackedWork(futures), "tracked futures")

@@ -222,6 +222,7 @@ class JobRun:
         Raises:
             TimeoutError: If the job is not done in time.
         """
+        __tracebackhide__ = True
         failure = wait_for_failure(self.state, timeout, is_patient=self.work.is_flow)
         if failure is not None and not self.work.is_flow:
             raise raisable(failure)
