@@ -111,8 +111,8 @@ def test_the_list_says_who_has_the_slots(gate):
     job = nbf.options(limit="db", workers=2, name="query").map(gate, range(4))
     gate.wait_for(2)
     with taken("db", 1):
-        eventually(lambda: list(nbf.limits()["held_by"]) == ["query 2, others 1"])
-        assert repr(nbf.limit("db")) == "db: 4 slots, 3 in use (query 2, others 1)"
+        eventually(lambda: list(nbf.limits()["held_by"]) == ["query (2), others (1)"])
+        assert repr(nbf.limit("db")) == "db: 4 slots, 3 in use: query (2), others (1)"
     gate.open()
     assert job.wait(60)
 

@@ -94,8 +94,8 @@ def limits() -> DataFrame:
 
     Examples:
         >>> nbf.limits()
-          limit    kind  slots  in_use            held_by  per_second
-        0    db  global      4       3  query 2, others 1         NaN
+          limit    kind  slots  in_use                held_by  per_second
+        0    db  global      4       3  query (2), others (1)         NaN
     """
     from nbfutures.views.limits import limits_frame
 

@@ -24,11 +24,11 @@ _CELL = "text-align:left;padding:2px 12px 2px 0;vertical-align:top"
 
 
 def limit_text(limit: LimitRecord) -> str:
-    """Return a limit as a line, such as `db: 4 slots, 3 in use (parse 2, others 1)`."""
+    """Return a limit as a line, such as `db: 4 slots, 3 in use: parse (2), others (1)`."""
     tag = "tag " if limit.is_tag else ""
     rate = f", {limit.per_second:g} free again each second" if limit.per_second else ""
     off = "" if limit.is_active else ", switched off"
-    held = f" ({_held(limit.holders)})" if limit.holders else ""
+    held = f": {_held(limit.holders)}" if limit.holders else ""
     used = f"{number_words(limit.in_use)} in use" if limit.in_use else "none in use"
     return f"{tag}{limit.name}: {count_words(limit.slots, 'slot')}{rate}{off}, {used}{held}"
 
@@ -78,6 +78,6 @@ def limits_frame(limits: Sequence[LimitRecord]) -> pd.DataFrame:
 
 
 def _held(holders: Sequence[Holder], most: int = _SHOWN) -> str:
-    named = [f"{one.who} {number_words(one.slots)}" for one in holders[:most]]
+    named = [f"{one.who} ({number_words(one.slots)})" for one in holders[:most]]
     rest = len(holders) - most
     return ", ".join([*named, f"and {number_words(rest)} more"] if rest > 0 else named)
