@@ -462,7 +462,7 @@ def test_tasks_with_a_tag_obey_its_limit_and_the_list_names_them(gate):
     job = nbf.options(workers=3, name="lifting").map(lift, range(3))
     gate.wait_for(1)
     assert holds_for(lambda: gate.inside == 1, 0.5)
-    eventually(lambda: next(iter(nbf.limits()["held_by"])).endswith(" of lifting 1"))
+    eventually(lambda: next(iter(nbf.limits()["held_by"])).endswith(" of lifting (1)"))
     gate.open()
     assert job.result(60) == [0, 1, 2]
     assert gate.most == 1
