@@ -148,9 +148,9 @@ class JobPart {
     this.root = make(
       "div",
       small ? "nbf-job nbf-small" : "nbf-job",
-      make("div", "nbf-head", this.name, this.buttons),
+      make("div", "nbf-head", this.name, this.links, this.buttons),
       this.track,
-      make("div", "nbf-line", this.counts, this.pace, this.links),
+      make("div", "nbf-line", this.counts, this.pace),
       this.note,
       this.waiting,
     );
