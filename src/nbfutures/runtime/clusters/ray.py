@@ -107,7 +107,8 @@ class _Mailbox:
             raise ConnectionAbortedError("Ray was shut down.")
         try:
             return ray.get(getattr(self._boxes, what).remote(*arguments))
-        except Exception as error:
+        # While Ray is shut down, it has the threads that ask exit: who waits here has to tell others first.
+        except (Exception, SystemExit) as error:
             raise ConnectionAbortedError(f"{type(error).__name__}: {error}") from error
 
 
