@@ -106,7 +106,7 @@ def test_an_error_in_the_users_own_function_keeps_its_traceback(nb):
     assert isinstance(ran.error, NameError)
     assert "----> 3     return valuse" in ran.out
     assert "square(load())" in ran.out
-    assert "commands.py" not in ran.out
+    assert "job_magics.py" not in ran.out
     assert "expressions.py" not in ran.out
 
 

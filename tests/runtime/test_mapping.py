@@ -24,7 +24,8 @@ from prefect.utilities.callables import (
 from prefect.utilities.engine import resolve_inputs_sync
 
 from nbfutures.errors import MapArgumentsError
-from nbfutures.runtime.mapping import bind, map_calls
+from nbfutures.runtime.mapping import map_calls
+from nbfutures.runtime.signatures import bind
 from nbfutures.runtime.work import map_work, name_of, submit_work
 
 

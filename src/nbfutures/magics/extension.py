@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from traitlets import TraitError
 
 from nbfutures import api
-from nbfutures.magics.commands import FuturesMagics
 from nbfutures.magics.completion import make_matcher
+from nbfutures.magics.job_magics import FuturesJobMagics
+from nbfutures.magics.session_magics import FuturesSessionMagics
 from nbfutures.magics.settings import NBFutures
 
 if TYPE_CHECKING:
@@ -33,20 +34,22 @@ def load_ipython_extension(ip: InteractiveShell) -> None:
     with ExitStack() as stack:
         stack.callback(api.set_session_defaults, api.session_defaults())
         settings = _configured(ip)
-        magics = FuturesMagics(ip, settings)  # adds itself to the configurables, as all magics do
+        # They add themselves to the configurables, as all magics do.
+        of_jobs, of_session = FuturesJobMagics(ip), FuturesSessionMagics(ip, settings)
         configurables: list[Any] = ip.configurables
         configurables.append(settings)
         stack.callback(configurables.remove, settings)
-        stack.callback(configurables.remove, magics)
-        for kind, names in magics.magics.items():
-            table = ip.magics_manager.magics[kind]
-            stack.callback(_restore, table, {name: table.get(name) for name in names})
-        ip.register_magics(magics)
-        stack.callback(ip.magics_manager.registry.pop, type(magics).__name__)
+        for magics in (of_jobs, of_session):
+            stack.callback(configurables.remove, magics)
+            for kind, names in magics.magics.items():
+                table = ip.magics_manager.magics[kind]
+                stack.callback(_restore, table, {name: table.get(name) for name in names})
+            ip.register_magics(magics)
+            stack.callback(ip.magics_manager.registry.pop, type(magics).__name__)
         matcher = make_matcher(ip)
         ip.Completer.custom_matchers.append(matcher)
         stack.callback(ip.Completer.custom_matchers.remove, matcher)
-        magics.undo = stack.pop_all()
+        of_session.undo = stack.pop_all()
     _warm_up()
 
 
@@ -62,9 +65,9 @@ def unload_ipython_extension(ip: InteractiveShell) -> None:
         api.close()
 
 
-def _loaded(ip: InteractiveShell) -> FuturesMagics | None:
+def _loaded(ip: InteractiveShell) -> FuturesSessionMagics | None:
     # The shell knows, so that a second shell in the same process, as in an embedded one, has magics of its own.
-    magics: FuturesMagics | None = ip.magics_manager.registry.get(FuturesMagics.__name__)
+    magics: FuturesSessionMagics | None = ip.magics_manager.registry.get(FuturesSessionMagics.__name__)
     return magics
 
 

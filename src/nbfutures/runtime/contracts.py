@@ -67,6 +67,9 @@ class Connected(Protocol):
 class Connection(Connected, Protocol):
     """What connects to Prefect; `Session` is what it is."""
 
+    ready: threading.Event
+    """Set once Prefect answers or cannot be had."""
+
     def start(self) -> None:
         """Connect in the background."""
         ...
@@ -153,6 +156,10 @@ class Run(Protocol):
 
     def settle_unrun(self, indices: Iterable[int], kind: OutcomeKind, error: BaseException) -> None:
         """Settle items that never ran."""
+        ...
+
+    def settle_open(self, kind: OutcomeKind, error: BaseException) -> None:
+        """Settle all items that have not ended."""
         ...
 
     def skip_all(self, reason: str) -> None:

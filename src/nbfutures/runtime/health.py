@@ -8,6 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ class Health:
     """HTTP status; None if there was no answer."""
     detail: str
     """The answer or the trouble, in one line for people to read."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether something answered, if only that it wants a key: nobody who asks for the health gives one."""
+        return self.ok or self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 def check_health(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
 import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.errors import ItemCancelledError, ItemSkippedError, JobCrashedError, NbfuturesError
-from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Settled
+from nbfutures.errors import ItemSkippedError, JobCrashedError, NbfuturesError
+from nbfutures.model.events import JobPhase
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime import capture
 from nbfutures.runtime.calling_thread import CallingThread
+from nbfutures.runtime.done_callbacks import DoneCallbacks
+from nbfutures.runtime.job_thread import run_job
 from nbfutures.runtime.job_waiting import raisable, wait_for_failure
+from nbfutures.runtime.open_dispatchers import OpenDispatchers
 from nbfutures.runtime.runners import check_installed, workers_of
 from nbfutures.runtime.ui import flow_run_path, ui_place
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["JobRun"]
 
-_logger = logging.getLogger(__name__)
 _keys = itertools.count(1)
 _LINK = "Prefect run"
 
@@ -81,15 +81,14 @@ class JobRun:
         has_calls = work.owns_calls or work.is_flow
         self.caller: Caller | None = CallingThread(self) if options.runner == "inline" and has_calls else None
         """The thread that makes the calls, where that is the one which asks for the job."""
-        self._dispatchers: list[Dispatcher] = []
+        self._dispatchers = OpenDispatchers(self.lock)
         self._is_followed_running: Callable[[int], bool] | None = None
         self._paused = False
         self._stop = threading.Event()
         self._futures: weakref.WeakValueDictionary[int, ItemFuture[Any]] = weakref.WeakValueDictionary()
+        self._futures_lock = threading.Lock()
         self._on_cancel: list[Callable[[], None]] = []
-        self._callbacks: dict[int, list[Callable[[], None]]] = {}
-        self._callbacks_lock = threading.Lock()
-        self.state.subscribe(self._on_event)
+        self._done_callbacks = DoneCallbacks(self.state)
 
     # --- what people do --------------------------------------------------------------------------------------------
 
@@ -107,8 +106,7 @@ class JobRun:
             return
         self._stop.set()
         self.state.set_phase(JobPhase.CANCELLING)
-        for dispatcher in self._open_dispatchers():
-            dispatcher.cancel(reason)
+        self._dispatchers.cancel(reason)
         for stop in self._on_cancel:
             stop()
 
@@ -126,8 +124,7 @@ class JobRun:
         if self.state.is_done or self._stop.is_set():
             return
         self._paused = True
-        for dispatcher in self._open_dispatchers():
-            dispatcher.queue.halt()
+        self._dispatchers.halt()
         self.state.set_phase(JobPhase.PAUSED)
 
     def resume(self) -> None:
@@ -137,9 +134,7 @@ class JobRun:
         self._paused = False
         if self._stop.is_set():
             return
-        for dispatcher in self._open_dispatchers():
-            dispatcher.queue.go_on()
-            dispatcher.wake()
+        self._dispatchers.go_on()
         self.state.set_phase(JobPhase.RUNNING)
 
     def retry(self, indices: Iterable[int], fn: Callable[..., Any] | None = None) -> int:
@@ -175,10 +170,7 @@ class JobRun:
             self.rounds += 1
             self._stop.clear()
             self._paused = False
-            dispatcher = next((one for one in self._dispatchers if not one.closed), None)
-            if dispatcher is not None:
-                dispatcher.queue.go_on()
-                dispatcher.offer(opened)
+            if self._dispatchers.offer(opened):
                 return len(opened)
         self.session.start()
         self.session.add(self)
@@ -191,7 +183,7 @@ class JobRun:
         """Return the item's future, always the same one while somebody holds it."""
         from nbfutures.runtime.futures import ItemFuture
 
-        with self._callbacks_lock:
+        with self._futures_lock:
             made = self._futures.get(index)
             if made is None:
                 made = self._futures[index] = ItemFuture(self, index)
@@ -210,7 +202,7 @@ class JobRun:
         followed = self._is_followed_running
         if followed is not None and followed(index):
             return True
-        return any(dispatcher.is_running(index) for dispatcher in self._open_dispatchers())
+        return self._dispatchers.is_running(index)
 
     def collect(self, timeout: float | None, *, single: bool) -> Any:
         """Block until the job is done and return the values; raise the first error as soon as it is known.
@@ -253,24 +245,11 @@ class JobRun:
 
     def on_item_done(self, index: int, then: Callable[[], None]) -> None:
         """Have `then` called when the item ended, on the thread that tells it, or at once if it has."""
-        with self._callbacks_lock:
-            if self.state.outcome(index) is None:
-                self._callbacks.setdefault(index, []).append(then)
-                return
-        then()
+        self._done_callbacks.add_for_item(index, then)
 
     def on_done(self, then: Callable[[], None]) -> None:
         """Have `then` called once when the job is done, on the thread that tells it, or at once if it is."""
-        called = threading.Lock()
-
-        def tell(event: JobEvent) -> None:
-            if isinstance(event, PhaseChanged) and event.phase is JobPhase.DONE and called.acquire(blocking=False):
-                unsubscribe()
-                then()
-
-        unsubscribe = self.state.subscribe(tell)
-        if self.state.is_done:
-            tell(PhaseChanged(JobPhase.DONE))
+        self._done_callbacks.add_for_job(then)
 
     def whole(self) -> JobFuture:
         """Return the whole job as one future."""
@@ -344,6 +323,11 @@ class JobRun:
             [Outcome(index, kind, None, error, queued, None, now, round=round_of(index)) for index in indices]
         )
 
+    def settle_open(self, kind: OutcomeKind, error: BaseException) -> None:
+        """Settle all items that have not ended."""
+        open_items = [index for index in range(len(self.state)) if self.state.outcome(index) is None]
+        self.settle_unrun(open_items, kind, error)
+
     def fail(self, error: BaseException) -> None:
         """Record that the flow itself failed; its task runs keep their outcomes."""
         self.state.crash(error)
@@ -354,8 +338,7 @@ class JobRun:
         if self.work.known_length is None:
             self.crash(error)
             return
-        open_items = [index for index in range(len(self.state)) if self.state.outcome(index) is None]
-        self.settle_unrun(open_items, OutcomeKind.SKIPPED, error)
+        self.settle_open(OutcomeKind.SKIPPED, error)
 
     def crash(self, error: BaseException) -> None:
         """End the job, since it cannot go on: what is not settled is cancelled, and can be retried."""
@@ -364,8 +347,7 @@ class JobRun:
         told = error if isinstance(error, JobCrashedError) else JobCrashedError(f"The job could not go on: {error}")
         if told is not error:
             told.__cause__ = error
-        open_items = [index for index in range(len(self.state)) if self.state.outcome(index) is None]
-        self.settle_unrun(open_items, OutcomeKind.CANCELLED, told)
+        self.settle_open(OutcomeKind.CANCELLED, told)
         self.state.set_open_ended(is_open=False)
 
     # --- threads -----------------------------------------------------------------------------------------------------
@@ -378,34 +360,15 @@ class JobRun:
         self.thread.start()
 
     def _main(self, indices: Sequence[int]) -> None:
-        capture.install()
         try:
-            if not self.session.ready.is_set():
-                self.state.set_note("Prefect is starting: some ten seconds, and up to thirty the first time.")
-            self.session.wait_until_ready(self._stop)
-            self.state.set_note("")
-            from nbfutures.runtime.execution import execute
-
-            execute(self, self.work, indices)
-        except BaseException as error:
-            if not self.state.is_done:
-                if self._stop.is_set() and self.state.crashed is None:
-                    open_items = [index for index in range(len(self.state)) if self.state.outcome(index) is None]
-                    told = ItemCancelledError("Cancelled before it ran. Run it with job.retry().")
-                    self.settle_unrun(open_items, OutcomeKind.CANCELLED, told)
-                    self.state.set_open_ended(is_open=False)
-                else:
-                    self.crash(error)
+            run_job(self, self.work, indices, self.session)
         finally:
-            capture.uninstall()
             self.left = time.monotonic()
 
     def attach_dispatcher(self, dispatcher: Dispatcher) -> None:
         """Take a new dispatcher; it starts as the job stands: paused or being cancelled, perhaps."""
         with self.lock:
-            self._dispatchers = [*(one for one in self._dispatchers if not one.closed), dispatcher]
-            if self.is_halted:
-                dispatcher.queue.halt()
+            self._dispatchers.add(dispatcher, is_halted=self.is_halted)
         if self._stop.is_set():
             dispatcher.cancel("Cancelled before it ran. Run it with job.retry().")
 
@@ -417,22 +380,3 @@ class JobRun:
     def attach_follower(self, is_running: Callable[[int], bool]) -> None:
         """Have it asked which items run, where others than dispatchers know it."""
         self._is_followed_running = is_running
-
-    def _open_dispatchers(self) -> list[Dispatcher]:
-        # Two only where a job was retried twice before the first retry's flow run had started.
-        with self.lock:
-            return [dispatcher for dispatcher in self._dispatchers if not dispatcher.closed]
-
-    def _on_event(self, event: JobEvent) -> None:
-        if not isinstance(event, Settled):
-            return
-        # Asked with the lock held: who is just adding a callback has either seen the outcome, or is seen here.
-        with self._callbacks_lock:
-            if not self._callbacks:
-                return
-            due = [then for one in event.outcomes for then in self._callbacks.pop(one.index, ())]
-        for then in due:
-            try:
-                then()
-            except Exception:
-                _logger.exception("A done-callback of an item of %s raised", self.name)

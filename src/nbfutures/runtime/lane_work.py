@@ -94,3 +94,14 @@ class LaneWork:
             attempts=self.tries(index) + 1,
             round=self.state.round_of(index),
         )
+
+    def unrun(self, index: int, kind: OutcomeKind, error: BaseException) -> Outcome:
+        """Return the outcome of an item that never ran, as far as is known.
+
+        Args:
+            index: The item.
+            kind: How it ended.
+            error: Why.
+        """
+        now, round_ = self.state.clock.now(), self.state.round_of(index)
+        return Outcome(index, kind, None, error, self.queued, None, now, round=round_)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import io
-import sys
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import MapArgumentsError
 from nbfutures.model.dry_run import spread
 from nbfutures.model.item import Item
-from nbfutures.model.options import JobOptions
+from nbfutures.runtime.prefect_types import annotation_types, future_types, unmapped_types
+from nbfutures.runtime.signatures import bind, call_with, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["CallTable", "bind", "call_with", "find_futures", "layout_of", "map_calls", "pending_lengths", "single_call"]
+__all__ = ["CallTable", "find_futures", "map_calls", "pending_lengths", "single_call"]
 
 _PLAIN_TYPES = frozenset({int, float, complex, str, bytes, bool, type(None), range})
-_OPTIONS = frozenset(field.name for field in dataclasses.fields(JobOptions))
 _SHORT = 40  # characters of an argument in an error
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class CallTable:
@@ -127,65 +123,6 @@ class CallTable:
         return find_futures([column[index] for column in self.columns.values()] + list(self.statics.values()))
 
 
-class Layout(NamedTuple):
-    """How to pass arguments that are given by parameter name."""
-
-    positional: list[str]
-    keyword: list[str]
-    variadic: str | None
-    """The name among `positional` that stands for `*args`."""
-
-
-def call_with(fn: Callable[..., Any], arguments: Mapping[str, Any], layout: Layout | None = None) -> Any:
-    """Call `fn` with arguments given by parameter name, as Prefect does."""
-    layout = layout or layout_of(fn, list(arguments))
-    args: list[Any] = []
-    for name in layout.positional:
-        if name == layout.variadic:
-            args.extend(arguments[name])
-        else:
-            args.append(arguments[name])
-    return fn(*args, **{name: arguments[name] for name in layout.keyword})
-
-
-def bind(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Bind arguments to the parameters of `fn`, without its defaults; `**kwargs` are spread out.
-
-    Args:
-        fn: The function.
-        args: Positional arguments.
-        kwargs: Keyword arguments.
-
-    Returns:
-        Parameter name to argument. For a builtin without a signature the names are `arg0`, `arg1`, ...
-
-    Raises:
-        MapArgumentsError: If the arguments do not fit.
-    """
-    signature = _signature(fn)
-    if signature is None:
-        if kwargs:
-            raise MapArgumentsError(
-                f"{_name(fn)}() tells no parameter names, so that it takes positional arguments only. "
-                f"Wrap it: lambda x: {_name(fn)}(x, ...)."
-            )
-        return {f"arg{number}": value for number, value in enumerate(args)}
-    try:
-        bound = dict(signature.bind(*args, **kwargs).arguments)
-    except TypeError as error:
-        meant = [name for name in kwargs if name in _OPTIONS and name not in signature.parameters]
-        advice = (
-            f"To set how it runs: nbf.options({', '.join(f'{name}=...' for name in meant)}).map(...)."
-            if meant
-            else "Give one argument for each parameter."
-        )
-        raise MapArgumentsError(f"{_name(fn)}{signature} cannot be called like that: {error}. {advice}") from None
-    for parameter in signature.parameters.values():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD and parameter.name in bound:
-            bound.update(bound.pop(parameter.name))
-    return bound
-
-
 def single_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallTable:
     """Return the table of one call."""
     arguments = {name: _as_futures(value) for name, value in bind(fn, args, kwargs).items()}
@@ -196,8 +133,8 @@ def pending_lengths(arguments: Mapping[str, Any]) -> list[Any]:
     """Return the futures whose values have to be known before the number of items is: arguments that are one future."""
     found = []
     for value in arguments.values():
-        inner = _as_futures(value.unwrap() if isinstance(value, _annotation_types()) else value)
-        if isinstance(inner, _future_types()) and not isinstance(value, _unmapped_types()):
+        inner = _as_futures(value.unwrap() if isinstance(value, annotation_types()) else value)
+        if isinstance(inner, future_types()) and not isinstance(value, unmapped_types()):
             found.append(inner)
     return found
 
@@ -222,10 +159,10 @@ def map_calls(fn: Callable[..., Any], arguments: Mapping[str, Any]) -> CallTable
     annotations: dict[str, Any] = {}
     for name, given in arguments.items():
         value = given
-        if isinstance(value, _annotation_types()) and not isinstance(value, _unmapped_types()):
+        if isinstance(value, annotation_types()) and not isinstance(value, unmapped_types()):
             annotations[name] = value
             value = value.unwrap()
-        if isinstance(value, _unmapped_types()):
+        if isinstance(value, unmapped_types()):
             statics[name] = _as_futures(value.value)
         elif _is_iterable(value):
             if type(value).__name__ == "DataFrame":
@@ -260,15 +197,15 @@ def find_futures(value: Any) -> list[Any]:
 
     What is inside `quote` is not looked at.
     """
-    future_types = _future_types()
-    if not future_types:
+    kinds = future_types()
+    if not kinds:
         return []
     found: list[Any] = []
     stack = [value]
     seen: set[int] = set()
     while stack:
         one = stack.pop()
-        if isinstance(one, future_types):
+        if isinstance(one, kinds):
             found.append(one)
         elif type(one) not in _PLAIN_TYPES and id(one) not in seen:
             # A structure may hold itself.
@@ -279,35 +216,13 @@ def find_futures(value: Any) -> list[Any]:
 
 
 def _inner_values(value: Any) -> list[Any]:
-    if isinstance(value, _annotation_types()):
+    if isinstance(value, annotation_types()):
         return [] if type(value).__name__ == "quote" else [value.unwrap()]
     if isinstance(value, dict):
         return list(value.values())
     if isinstance(value, list | tuple | set | frozenset):
         return list(value)
     return [value.__prefect_futures__()] if hasattr(value, "__prefect_futures__") else []
-
-
-# --- helpers ---------------------------------------------------------------------------------------------------
-
-
-def _future_types() -> tuple[Any, ...]:
-    # Nobody can hold a future before Prefect is imported; asking like this keeps a first cell from waiting for it.
-    module = sys.modules.get("prefect.futures")
-    kind = getattr(module, "PrefectFuture", None)
-    return (kind,) if kind is not None else ()
-
-
-def _annotation_types() -> tuple[Any, ...]:
-    module = sys.modules.get("prefect.utilities.annotations")
-    kind = getattr(module, "BaseAnnotation", None)
-    return (kind,) if kind is not None else ()
-
-
-def _unmapped_types() -> tuple[Any, ...]:
-    module = sys.modules.get("prefect.utilities.annotations")
-    kind = getattr(module, "unmapped", None)
-    return (kind,) if kind is not None else ()
 
 
 def _as_futures(value: Any) -> Any:
@@ -344,7 +259,7 @@ def _listed(name: str, value: Any) -> Sequence[Any]:
 
 
 def _column_has_futures(column: Sequence[Any]) -> bool:
-    if isinstance(column, range) or not _future_types():
+    if isinstance(column, range) or not future_types():
         return False
     if set(map(type, column)) <= _PLAIN_TYPES:
         return False
@@ -352,39 +267,9 @@ def _column_has_futures(column: Sequence[Any]) -> bool:
 
 
 def _column_has_annotations(column: Sequence[Any]) -> bool:
-    if isinstance(column, range) or not _annotation_types():
+    if isinstance(column, range) or not annotation_types():
         return False
-    return any(issubclass(kind, _annotation_types()) for kind in set(map(type, column)))
-
-
-def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
-    try:
-        return inspect.signature(fn)
-    except (ValueError, TypeError):
-        return None
-
-
-def layout_of(fn: Callable[..., Any], names: Sequence[str]) -> Layout:
-    """Return how `fn` takes arguments of these names."""
-    signature = _signature(fn)
-    if signature is None:
-        return Layout(list(names), [], None)
-    positional: list[str] = []
-    variadic = None
-    for parameter in signature.parameters.values():
-        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            if parameter.name in names:
-                positional.append(parameter.name)
-                variadic = parameter.name
-            break
-        if parameter.kind not in _POSITIONAL or parameter.name not in names:
-            break
-        positional.append(parameter.name)
-    return Layout(positional, [name for name in names if name not in positional], variadic)
-
-
-def _name(fn: Any) -> str:
-    return str(getattr(fn, "__name__", type(fn).__name__))
+    return any(issubclass(kind, annotation_types()) for kind in set(map(type, column)))
 
 
 def _short(value: Any) -> str:

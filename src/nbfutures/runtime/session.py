@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import atexit
-import builtins
 import importlib
 import sys
 import threading
-import time
 from contextlib import suppress
 from contextvars import Context, copy_context
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from nbfutures.errors import ServerStartError, ServerUnreachableError
 from nbfutures.model.options import JobOptions
+from nbfutures.runtime.exit_jobs import ExitJobs, flush_summaries
+from nbfutures.runtime.health_watch import HealthWatch
 from nbfutures.runtime.prefect_settings import ProcessSettings, configured_api_url
-from nbfutures.runtime.server import Health, ServerLease, check_health, lease_server
+from nbfutures.runtime.server import ServerLease, check_health, lease_server
 
 if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run
 
 __all__ = ["Session", "get_session"]
 
-_WATCH_SECONDS = 0.4
-_HEALTH_SECONDS = 0.5
-"""Together with the interval: trouble is told within a second."""
 _REACH_SECONDS = 5.0
 _RECHECKS = 3
-_DRAIN_SECONDS = 10.0
+_RECHECK_SECONDS = 0.4
 _FLUSH_SECONDS = 2.0
 _JOBS_KEPT = 100
 _WARM = (
@@ -59,9 +55,8 @@ class Session:
         self._starter: threading.Thread | None = None
         self._leaver: threading.Thread | None = None
         """A start that was closed before it had ended."""
-        self._watcher: threading.Thread | None = None
-        self._drained = False
-        self._warns = False
+        self._exit_jobs = ExitJobs(self.jobs)
+        self._health_watch = HealthWatch(self.jobs, lambda: self.api_url if self.ready.is_set() else None)
         self._closing = threading.Event()
 
     def start(self) -> None:
@@ -102,59 +97,19 @@ class Session:
         """Add a job to the list, and watch Prefect's health while it runs."""
         if run not in self.jobs:
             self.jobs.append(run)
-            if not self._warns:
-                self._warns = True
-                getattr(threading, "_register_atexit", atexit.register)(self._warn_of_unfinished)
+            self._exit_jobs.warn_at_exit()
             # The list keeps their results alive; who holds an older job keeps it all the same.
             over = len(self.jobs) - _JOBS_KEPT
             for old in [job for job in self.jobs if job.state.is_done][: max(over, 0)]:
                 self.jobs.remove(old)
-        self._watch()
+        self._health_watch.start()
 
     def drain_at_exit(self) -> None:
         """Have the jobs end before Prefect's services do when the process ends, so that their last states are recorded.
 
         To be called once Prefect's services run: they register in the same place, and the last one is called first.
         """
-        # `atexit` is too late: by then Prefect can send nothing any more.
-        register = getattr(threading, "_register_atexit", atexit.register)
-        try:
-            register(self._drain)
-        except RuntimeError:
-            return
-
-    def _drain(self) -> None:
-        if self._drained:
-            return
-        self._drained = True
-        # The items of background jobs are with workers elsewhere, and go on.
-        running = [
-            run
-            for run in self.jobs
-            if run.thread is not None and run.thread.is_alive() and (run.state.is_done or not run.options.background)
-        ]
-        if not hasattr(builtins, "__IPYTHON__"):
-            # A script ends when its work does, as with `concurrent.futures`.
-            for run in running:
-                if run.thread is not None:
-                    run.thread.join()
-            _flush_summaries(_DRAIN_SECONDS)
-            return
-        for run in running:
-            run.cancel("Cancelled since the kernel ended.")
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        for run in running:
-            if run.thread is not None:
-                run.thread.join(max(deadline - time.monotonic(), 0.0))
-        _flush_summaries(deadline - time.monotonic())
-
-    def _warn_of_unfinished(self) -> None:
-        # Prefect cannot be started any more once the interpreter ends: a job that waited for it has not run.
-        for run in self.jobs:
-            if not run.state.is_done and not run.options.background and not hasattr(builtins, "__IPYTHON__"):
-                sys.stderr.write(
-                    f"nbfutures: the script ended before {run.name!r} had run. Wait for it at the end: job.wait().\n"
-                )
+        self._exit_jobs.drain_at_exit()
 
     def close(self, *, is_exit: bool = False) -> None:
         """Cancel what runs, let go of the server and give back the settings.
@@ -167,13 +122,14 @@ class Session:
                 run.cancel()
         with self._lock:
             self._closing.set()
+            self._health_watch.stop()
             is_starting = self._starter is not None and self._starter.is_alive()
             self._leaver = self._starter if is_starting else None
             self._starter = None
             self.ready.clear()
         with suppress(RuntimeError):  # no thread can be started when the interpreter ends: all is sent by then
             # Not on this thread, which is that of the cells: the server may be away.
-            flusher = threading.Thread(target=_flush_summaries, args=(_FLUSH_SECONDS,), daemon=True)
+            flusher = threading.Thread(target=flush_summaries, args=(_FLUSH_SECONDS,), daemon=True)
             flusher.start()
             flusher.join(_FLUSH_SECONDS)
         if not is_starting:
@@ -251,53 +207,16 @@ class Session:
     def _reach(self, url: str, closing: threading.Event) -> None:
         health = check_health(url, _REACH_SECONDS)
         for _ in range(_RECHECKS):
-            if _answers(health):
+            if health.is_there:
                 return
-            if closing.wait(_WATCH_SECONDS):
+            if closing.wait(_RECHECK_SECONDS):
                 break
             health = check_health(url, _REACH_SECONDS)
-        if not _answers(health):
+        if not health.is_there:
             raise ServerUnreachableError(
                 f"The Prefect server at PREFECT_API_URL={url} does not answer ({health.detail}). Start it or correct "
                 f"the URL; or unset PREFECT_API_URL and restart the kernel to use a local server. Then run job.retry()."
             )
-
-    # --- watching --------------------------------------------------------------------------------------------------
-
-    def _watch(self) -> None:
-        with self._lock:
-            if self._watcher is not None and self._watcher.is_alive():
-                return
-            self._watcher = threading.Thread(
-                target=copy_context().run, args=(self._watch_health,), name="nbfutures health", daemon=True
-            )
-            self._watcher.start()
-
-    def _watch_health(self) -> None:
-        """Say on the running jobs when Prefect does not answer. Ends some time after the last job."""
-        idle_since = time.monotonic()
-        while not self._closing.wait(_WATCH_SECONDS):
-            running = [run for run in self.jobs if not run.state.is_done]
-            if running:
-                idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > 2.0:  # noqa: PLR2004
-                return
-            if not running or not self.ready.is_set() or self.api_url is None:
-                continue
-            health = check_health(self.api_url, _HEALTH_SECONDS)
-            for run in running:
-                run.note_health("" if _answers(health) else health.detail)
-
-
-def _flush_summaries(timeout: float) -> None:
-    summaries = sys.modules.get("nbfutures.runtime.summaries")
-    if summaries is not None:
-        summaries.flush_summaries(timeout)
-
-
-def _answers(health: Health) -> bool:
-    # Asked without a key: a server that wants one is there all the same.
-    return health.ok or health.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 _session: Session | None = None

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import inspect
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from prefect.context import TaskRunContext
 from prefect.utilities.callables import collapse_variadic_parameters, get_parameter_defaults
 
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime import capture
 from nbfutures.runtime.cancelling import take_back
 from nbfutures.runtime.late import GRACE_SECONDS, STUCK_LOOP, given_up_on
+from nbfutures.runtime.observing import observe
 from nbfutures.runtime.outcomes import LEFT, Observed, outcome_of
 from nbfutures.runtime.runners.threads import ThreadsRunner
-from nbfutures.runtime.shared_loop import home_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from uuid import UUID
-
     from prefect.futures import PrefectFuture
     from prefect.task_runners import TaskRunner
     from prefect.tasks import Task
@@ -34,7 +27,7 @@ if TYPE_CHECKING:
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.work import CallWork
 
-__all__ = ["PreparedTask", "TaskWindow", "observe"]
+__all__ = ["PreparedTask", "TaskWindow"]
 
 
 class TaskWindow:
@@ -221,96 +214,3 @@ def with_job_options(task: Task[Any, Any], options: JobOptions) -> Task[Any, Any
         if value is not None
     }
     return task.with_options(**changes) if changes else task  # type: ignore[arg-type]
-
-
-def observe(
-    task: Task[Any, Any],
-    seen: Observed,
-    now: Callable[[], float],
-    cpu_clock: Callable[[], float] = time.thread_time,
-    *,
-    is_watched: bool = False,
-) -> Task[Any, Any]:
-    """Return a copy of a task that notes in `seen` when and where its function runs.
-
-    Args:
-        task: Any task; one whose function is a generator is returned as it is.
-        seen: Filled in by the thread that runs the function.
-        now: Tells the time in seconds since the epoch.
-        cpu_clock: Tells the CPU seconds of the calling thread.
-        is_watched: Whether somebody may debug it.
-    """
-    fn = task.fn
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        return task
-    is_async = inspect.iscoroutinefunction(fn)
-    sink = capture.OutputSink(lets_debuggers_speak=is_watched)
-
-    def begin() -> float:
-        capture.renew()
-        seen.worker, seen.task_run_id = _worker_name(), _task_run_id()
-        seen.home = home_loop() if is_async else None
-        seen.begin(now())
-        return cpu_clock()
-
-    def end(cpu_started: float, error: BaseException | None) -> None:
-        # In a shared loop, what others use in between would count as well; a clock of its own says that there are none.
-        is_alone = seen.home is None or cpu_clock is not time.thread_time
-        seen.cpu_seconds = cpu_clock() - cpu_started if is_alone else None
-        seen.ended = now()
-        seen.output = sink.take()
-        seen.error = error
-        # From the user's function on: Prefect's frames come before it while the error goes up.
-        seen.traceback = error.__traceback__.tb_next if error is not None and error.__traceback__ else None
-
-    if is_async:
-
-        @functools.wraps(fn)
-        async def observed_async(*args: Any, **kwargs: Any) -> Any:
-            error = None
-            cpu_started = begin()
-            try:
-                with capture.into(sink):
-                    return await fn(*args, **kwargs)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                end(cpu_started, error)
-                del error
-
-        made: Any = observed_async
-    else:
-
-        @functools.wraps(fn)
-        def observed_sync(*args: Any, **kwargs: Any) -> Any:
-            error = None
-            cpu_started = begin()
-            try:
-                with capture.into(sink):
-                    return fn(*args, **kwargs)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                end(cpu_started, error)
-                del error
-
-        made = observed_sync
-    twin = copy.copy(task)
-    twin.fn = made
-    return twin
-
-
-def _task_run_id() -> UUID | None:
-    context = TaskRunContext.get()
-    return context.task_run.id if context is not None else None
-
-
-def _worker_name() -> str:
-    """Name the current thread as people count: "thread 1" is the pool's first."""
-    if threading.current_thread() is threading.main_thread():
-        return "main thread"
-    name = threading.current_thread().name.removeprefix("nbfutures ")
-    _, _, number = name.rpartition("_")
-    return f"thread {int(number) + 1}" if number.isdigit() else name

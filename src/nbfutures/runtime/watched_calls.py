@@ -18,8 +18,8 @@ from prefect import Flow, State, Task
 from prefect.utilities.callables import get_call_parameters
 
 from nbfutures.runtime.background.delayed import DelayedFuture
+from nbfutures.runtime.observing import observe
 from nbfutures.runtime.outcomes import Ending, Observed
-from nbfutures.runtime.task_window import observe
 from nbfutures.runtime.watched_futures import refuse_if_cancelled
 from nbfutures.runtime.watching_runner import WatchingRunner
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
 from nbfutures.model.item import Item
-from nbfutures.runtime.mapping import bind, find_futures
+from nbfutures.runtime.mapping import find_futures
+from nbfutures.runtime.signatures import bind
 from nbfutures.runtime.work import function_of, is_prefect_task, name_of
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
+from nbfutures.runtime.observing import observe
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.processes.hub import get_hub
 from nbfutures.runtime.remote.observing import Ticket, observe_elsewhere
 from nbfutures.runtime.runners.inline import AtOnceRunner
-from nbfutures.runtime.task_window import observe
 from nbfutures.runtime.watched_futures import refuse_if_cancelled
 
 if TYPE_CHECKING:

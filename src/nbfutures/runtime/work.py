@@ -7,8 +7,9 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemSkippedError, MapArgumentsError, NbfuturesError
-from nbfutures.runtime.mapping import CallTable, bind, call_with, find_futures, map_calls, pending_lengths, single_call
+from nbfutures.runtime.mapping import CallTable, find_futures, map_calls, pending_lengths, single_call
 from nbfutures.runtime.shared_loop import run_shared
+from nbfutures.runtime.signatures import bind, call_with, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -164,7 +165,7 @@ class CallWork:
         if table is None:
             raise NbfuturesError("The job's items are not known yet: wait for it, then retry.")
         arguments = table.arguments(0) if len(table) else {}
-        signature = _signature(function_of(fn))
+        signature = signature_of(function_of(fn))
         if signature is not None:
             try:
                 signature.bind(**arguments)
@@ -305,13 +306,6 @@ def inner_futures(value: Any) -> Any:
     """Return the futures of a job that was given as a value; anything else as it is."""
     ask = getattr(value, "__prefect_futures__", None)
     return ask() if callable(ask) else value
-
-
-def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
-    try:
-        return inspect.signature(fn)
-    except (ValueError, TypeError):
-        return None
 
 
 def _unready(index: Any) -> Any:

@@ -11,14 +11,17 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.errors import ItemSkippedError, PicklingError
-from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime.remote.packing import pack, unpack_outcomes, unreadable_value, unsendable_item
+from nbfutures.errors import PicklingError
+from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime.remote.lane_slots import LaneSlots
+from nbfutures.runtime.remote.outbox import Outbox
+from nbfutures.runtime.remote.packing import unpack_outcomes, unreadable_value
 from nbfutures.runtime.remote.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.remote.contracts import Connection
     from nbfutures.runtime.remote.mark import Mark
     from nbfutures.runtime.remote.supply import Supply
@@ -52,8 +55,6 @@ class RemoteLane:
         """Items that the worker said are running, with the start of the attempt."""
         self._beginnings: dict[int, tuple[float, float]] = {}
         """Of items on another machine: when they began, by its clock and by the kernel's."""
-        self.outstanding: dict[int, None] = {}
-        """Items that were sent and of which nothing is known yet, in their order."""
         self.is_open = True
         self.pulled = 0
         self.problem: PicklingError | None = None
@@ -64,17 +65,13 @@ class RemoteLane:
         self.end_worker: Callable[[], bool] | None = None
         """Ends its worker from outside, where it has no process of this machine."""
         self.wire = Wire()
-        self.slots = slots
-        """How many of its items run at once."""
-        self.held = 0
-        """Slots of the job's limits that it has: one for each item that may run now."""
-        self._stuck = 0
-        """Items that were given up on and go on all the same."""
+        self.slots = LaneSlots(supply.work.limit, slots)
+        self._outbox = Outbox(supply, self.wire)
+        self.outstanding = self._outbox.outstanding
+        """Items that were sent and of which nothing is known yet, in their order."""
         self._lock = threading.RLock()
-        self._function: Any = None
         self._seconds: float | None = None
         """Seconds of an item, as they were lately."""
-        self._sent = 0
         self._idle_since: float | None = None
         self._asked_back = False
         self._closing = False
@@ -104,15 +101,15 @@ class RemoteLane:
             self.give_back()
             self.close()
         with self._lock:
-            self._stuck += self.ended_for is None
-            self._account()
+            if self.ended_for is None:
+                self.slots.keep_for_stuck()
+            self.slots.give_spare(len(self.outstanding))
         return True
 
     def let_go_slots(self) -> None:
         """Give back all slots: its worker is gone."""
         with self._lock:
-            self.work.limit.give(self.held)
-            self.held = self._stuck = 0
+            self.slots.give_all()
 
     def forget_outstanding(self) -> bool:
         """Take in nothing more of what was sent; return whether there was something."""
@@ -151,10 +148,10 @@ class RemoteLane:
                 return
             room = self._room()
             if room > 0:
-                room = self._with_slots(room)
+                room = self.slots.take(room, len(self.outstanding))
             if room > 0:
                 self._send(self.supply.pull(room))
-                self._account()
+                self.slots.give_spare(len(self.outstanding))
             if self.outstanding:
                 self._idle_since = None
             elif self._is_used_up:
@@ -211,81 +208,37 @@ class RemoteLane:
         outstanding = len(self.outstanding)
         room = self.supply.share(outstanding, self._seconds) - outstanding
         quota = self.work.quota
-        return room if quota is None else min(room, quota - self._sent)
-
-    def _with_slots(self, room: int) -> int:
-        """Take slots of the job's limits for up to so many items more, and return how many may be sent."""
-        if self.held < self.slots:
-            self.held += self.work.limit.take(min(room, self.slots - self.held))
-        # Who runs one item after the other may be sent many at once.
-        return room if self.held == self.slots else min(room, self.held - len(self.outstanding) - self._stuck)
-
-    def _account(self) -> None:
-        """Give back the slots that no item needs any more."""
-        needed = min(len(self.outstanding) + self._stuck, self.slots)
-        if self.held > needed:
-            self.work.limit.give(self.held - needed)
-            self.held = needed
+        return room if quota is None else min(room, quota - self._outbox.sent)
 
     @property
     def _is_used_up(self) -> bool:
-        return self.work.quota is not None and self._sent >= self.work.quota
+        return self.work.quota is not None and self._outbox.sent >= self.work.quota
 
     def _send(self, indices: list[int]) -> None:
         if not indices:
             return
-        if not self._send_function():
-            self.supply.put_back(indices)
-            return
         try:
-            self._post_items(indices)
-        except Exception:
-            for index in indices:
-                try:
-                    self._post_items([index])
-                except ItemSkippedError as error:
-                    self._fail(index, error, OutcomeKind.SKIPPED)
-                except Exception as error:
-                    self._fail(index, unsendable_item(self.work.work.item(index), error))
-
-    def _post_items(self, indices: list[int]) -> None:
-        payload = pack(self.work.work.sendable_arguments(indices))
-        self.outstanding.update(dict.fromkeys(indices))
-        self._sent += len(indices)
-        self.wire.post("items", indices, self.supply.extras(indices), payload)
-
-    def _send_function(self) -> bool:
-        function = self.work.work.function
-        if function is self._function:
-            return True
-        try:
-            payload = self.supply.packed_function()
+            self._outbox.send_function()
         except PicklingError as error:
             self._give_up(error)
-            return False
-        self.wire.post("function", payload)
-        self._function = function
-        return True
+            self.supply.put_back(indices)
+            return
+        unsendable = self._outbox.send_items(indices)
+        if unsendable:
+            self.records.extend(unsendable)
+            self.work.wake()
 
     def _give_up(self, problem: PicklingError) -> None:
         self.problem = problem
         self.is_open = False
         self.work.wake()
 
-    def _fail(self, index: int, error: BaseException, kind: OutcomeKind = OutcomeKind.FAILED) -> None:
-        self.records.append(self._unrun(index, error, kind))
-        self.work.wake()
-
-    def _unrun(self, index: int, error: BaseException, kind: OutcomeKind) -> Outcome:
-        now, round_ = self.work.state.clock.now(), self.work.state.round_of(index)
-        return Outcome(index, kind, None, error, self.work.queued, None, now, round=round_)
-
     # --- what the worker says, on the thread that listens to it -------------------------------------------------------
 
     def _take(self, what: str, *rest: Any) -> None:
         with self._lock:
             getattr(self, f"_take_{what}")(*rest)
-            self._account()
+            self.slots.give_spare(len(self.outstanding))
         self.work.wake()
         if what not in _QUIET:
             self.top_up()
@@ -364,6 +317,5 @@ class RemoteLane:
         try:
             (told,) = unpack_outcomes(payload)
         except Exception as error:
-            problem = unreadable_value(index, error)
-            return self._unrun(index, problem, OutcomeKind.FAILED)
+            return self.work.unrun(index, OutcomeKind.FAILED, unreadable_value(index, error))
         return told

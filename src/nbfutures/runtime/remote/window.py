@@ -105,7 +105,7 @@ class RemoteWindow:
         # Lanes that are still connecting have nothing yet: each may be counted on for an item.
         entering = sum(not lane.pulled and not lane.outstanding for lane in lanes)
         # Nor may more be there than have a slot, or will take one.
-        free = self._work.limit.free - sum(not lane.held for lane in lanes)
+        free = self._work.limit.free - sum(not lane.slots.held for lane in lanes)
         for _ in range(min(self._most - len(lanes), len(self._work.queue) - entering, free)):
             self._start()
         self._share_out(lanes)
@@ -165,7 +165,7 @@ class RemoteWindow:
     def missing(self) -> int:
         """Return how many more items could run at once now if there were slots for them."""
         most = self._most * (self._slots if self._work.is_async else 1)
-        return min(most - sum(lane.held for lane in list(self._lanes)), len(self._work.queue))
+        return min(most - sum(lane.slots.held for lane in list(self._lanes)), len(self._work.queue))
 
     def cancel_queued(self) -> None:
         """Take back what no worker has begun; what does not end by itself within half a second is ended."""

@@ -1,0 +1,164 @@
+"""The magics that show and set what the jobs of a session have in common; each makes one call into the api."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, magics_class
+
+from nbfutures import api
+from nbfutures.magics.arguments import RUNNER_OPTIONS, SERVE_OPTIONS, parse_arguments
+from nbfutures.magics.decorator import magic
+from nbfutures.magics.expressions import read_names
+from nbfutures.magics.limit_line import read_limit_line
+from nbfutures.magics.requests import errors_in_one_line
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from nbfutures.magics.settings import NBFutures
+
+__all__ = ["FuturesSessionMagics"]
+
+
+@magics_class
+class FuturesSessionMagics(Magics):
+    """The session's jobs, runner, limits, served functions and dashboard.
+
+    Args:
+        shell: The shell that runs the cells.
+        settings: The session's defaults, as IPython shows them.
+    """
+
+    def __init__(self, shell: InteractiveShell, settings: NBFutures) -> None:
+        super().__init__(shell)
+        self._shell = shell
+        self._settings = settings
+        self.undo = ExitStack()
+        """What unloading has to do."""
+
+    @magic("line", "jobs")
+    def jobs(self, line: str) -> Any:
+        """Show the jobs of this session, or one of them.
+
+        Usage: %jobs [name]
+
+        Examples:
+            %jobs
+            %jobs square
+            %jobs cell 12
+        """
+        name = _name_in(line)
+        with errors_in_one_line():
+            job = api.find_job(name) if name else api.jobs_view()
+        return job if not line.rstrip().endswith(";") else None
+
+    @magic("line", "dashboard")
+    def dashboard(self, line: str) -> Any:
+        """Show Prefect's interface below the cell, or a link to it; with the name of a job, the page of its run.
+
+        Usage: %dashboard [name]
+
+        It comes logged in, and the password is not in the notebook. Where the browser is on another machine, as on
+        JupyterHub and Binder, it takes jupyter-server-proxy beside JupyterLab.
+
+        Examples:
+            %dashboard
+            %dashboard square
+        """
+        name = _name_in(line)
+        with errors_in_one_line():
+            return api.dashboard(api.find_job(name) if name else None)
+
+    @magic("line", "serve")
+    def serve(self, line: str) -> Any:
+        """Start processes that run background tasks, or a flow as a deployment; or tell what they do.
+
+        Usage: %serve task [task ...] [--workers N] [--limit N] [--keep]
+               %serve flow --name NAME [--workers N] [--keep]
+               %serve
+               %serve --stop [task or flow/name ...]
+
+        What is served may be defined in the notebook; serve it again when its code has changed. The processes end with
+        the kernel, unless they are kept.
+
+        Examples:
+            %serve fetch parse --workers 2
+            %map --background fetch(urls)
+            %serve my_flow --name nightly
+            nbf.options(deployment="my-flow/nightly").map(x=[1, 2, 3])
+            %serve
+            %serve --stop fetch my-flow/nightly
+        """
+        given = parse_arguments(line, SERVE_OPTIONS, self._shell.user_ns)
+        options = dict(given.options)
+        names = given.expression.replace(",", " ").split()
+        with errors_in_one_line():
+            if options.pop("stop", False):
+                stopped = api.stop_serving(*[name.strip("'\"") for name in names])
+                print(f"No longer served: {', '.join(stopped) or 'nothing was'}")  # noqa: T201 - what it is for
+                return None
+            served = api.serve(*read_names(names, self._shell.user_ns, "%serve"), **options)
+        return served if not given.has_semicolon else None
+
+    @magic("line", "runner")
+    def runner(self, line: str) -> None:
+        """Show or set where the jobs of this session run, if they do not say otherwise.
+
+        Usage: %runner [name] [--workers N] [--address URL]
+
+        Examples:
+            %runner
+            %runner threads
+            %runner inline
+            %runner threads --workers 4
+            %runner dask --address tcp://10.0.0.5:8786
+            %runner dask --address client
+            %runner -w 2*n
+        """
+        given = parse_arguments(line, RUNNER_OPTIONS, self._shell.user_ns)
+        changes = given.options | ({"runner": given.expression.strip("'\"")} if given.expression else {})
+        with errors_in_one_line():
+            defaults = api.session_defaults().replace(**changes)
+            if changes:
+                api.set_session_defaults(defaults)
+                self._settings.refresh()
+        number = api.workers_of(defaults)
+        where = f" at {defaults.address}" if defaults.address is not None else ""
+        # Of a cluster elsewhere, nothing is known before it is asked.
+        size = "" if where and defaults.workers is None else f", {number} worker{'' if number == 1 else 's'}"
+        print(f"{defaults.runner}{where}{size}")  # noqa: T201 - what it is for
+
+    @magic("line", "limit")
+    def limit(self, line: str) -> Any:
+        """Show, make, change or delete Prefect's limits of how many items run at once.
+
+        Usage: %limit [name] [slots] [--tag] [--per-second N] [--delete]
+
+        A limit holds for all jobs, kernels and programs that use it and the same Prefect. Jobs take its slots with
+        `--limit name`; other code does with Prefect's concurrency(name). A limit with --tag holds for Prefect tasks
+        with that tag; one with --per-second is for Prefect's rate_limit(name). Where no number of slots is given,
+        limits are shown: how many slots are in use, and who has them.
+
+        Examples:
+            %limit db 4
+            %limit
+            %limit db
+            %limit --tag gpu 1
+            %limit api 10 --per-second 5
+            %limit db --delete
+        """
+        asked = read_limit_line(line, self._shell.user_ns)
+        with errors_in_one_line():
+            if asked.is_deletion:
+                api.delete_limit(asked.name, tag=asked.options.get("tag", False))
+                return None
+            shown = api.limit(asked.name, asked.slots, **asked.options) if asked.name else api.limits_view()
+        return None if asked.is_quiet else shown
+
+
+def _name_in(line: str) -> str:
+    name = re.sub(r"(^|\s)#\s.*$", "", line).strip().rstrip(";").rstrip()
+    return name.strip(name[0]) if name[:1] in {"'", '"'} else name
