@@ -153,7 +153,9 @@ class FuturesSessionMagics(Magics):
         asked = read_limit_line(line, self._shell.user_ns)
         with errors_in_one_line():
             if asked.is_deletion:
-                api.delete_limit(asked.name, tag=asked.options.get("tag", False))
+                is_tag = asked.options.get("tag", False)
+                api.delete_limit(asked.name, tag=is_tag)
+                print(f"Deleted: {'tag ' if is_tag else ''}{asked.name}")  # noqa: T201 - what it is for
                 return None
             shown = api.limit(asked.name, asked.slots, **asked.options) if asked.name else api.limits_view()
         return None if asked.is_quiet else shown
