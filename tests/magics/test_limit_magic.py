@@ -24,10 +24,9 @@ def test_a_line_is_one_call(notebook, fake, line, asked):
     assert shown == (None if "delete" in line else f"limit {asked[1]}")
 
 
-def test_what_was_deleted_is_told(notebook, capsys):
-    notebook("%limit db --delete")
-    notebook("%limit --tag gpu --delete")
-    assert capsys.readouterr().out.splitlines() == ["Deleted: db", "Deleted: tag gpu"]
+def test_what_was_deleted_is_told(notebook):
+    assert notebook.run("%limit db --delete").out == "Deleted: db\n"
+    assert notebook.run("%limit --tag gpu --delete").out == "Deleted: tag gpu\n"
 
 
 def test_alone_it_shows_all_limits(notebook, fake):
