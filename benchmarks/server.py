@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.fresh_process import ContenderError
-from nbfutures.runtime import server_state
+from nbfutures.runtime.server import server_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ import threading
 import time
 
 from nbfutures.runtime.process_lock import is_held
-from nbfutures.runtime.server import lease_server
-from nbfutures.runtime.server_state import state_directory
+from nbfutures.runtime.server.lease import lease_server
+from nbfutures.runtime.server.server_state import state_directory
 
 STOP_TIMEOUT = 60.0  # seconds
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from benchmarks.counting_proxy import CountingProxy
-from nbfutures.runtime.server import lease_server
+from nbfutures.runtime.server.lease import lease_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable

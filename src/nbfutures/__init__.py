@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nbfutures.errors import NbfuturesError
     from nbfutures.launcher import launcher
     from nbfutures.model.outcome import Outcome, OutcomeKind
-    from nbfutures.runtime.annotations import allow_failure, quote, unmapped
+    from nbfutures.runtime.calls.annotations import allow_failure, quote, unmapped
 
 __all__ = [
     "Job",
@@ -77,7 +77,7 @@ _HOMES = {
     "OutcomeKind": "nbfutures.model.outcome",
     "Serving": "nbfutures.api",
     "Submitter": "nbfutures.api",
-    "allow_failure": "nbfutures.runtime.annotations",
+    "allow_failure": "nbfutures.runtime.calls.annotations",
     "as_completed": "nbfutures.api",
     "attach": "nbfutures.api",
     "dashboard": "nbfutures.api",
@@ -87,13 +87,13 @@ _HOMES = {
     "limits": "nbfutures.api",
     "map": "nbfutures.api",
     "options": "nbfutures.api",
-    "quote": "nbfutures.runtime.annotations",
+    "quote": "nbfutures.runtime.calls.annotations",
     "run": "nbfutures.api",
     "serve": "nbfutures.api",
     "stop_serving": "nbfutures.api",
     "submit": "nbfutures.api",
     "track": "nbfutures.api",
-    "unmapped": "nbfutures.runtime.annotations",
+    "unmapped": "nbfutures.runtime.calls.annotations",
     "wait": "nbfutures.api",
 }
 

@@ -31,7 +31,7 @@ async def pass_gate_async(gate):
         await asyncio.sleep(0.01)
 
 def end_jobs():
-    from nbfutures.runtime.job_waiting import wait
+    from nbfutures.runtime.jobs.job_waiting import wait
     from nbfutures.runtime.session import get_session
     for run in get_session().jobs:
         run.cancel()

@@ -172,7 +172,7 @@ def interrupt_when_waiting():
     while True:
         frame = sys._current_frames()[main]
         while frame is not None:
-            if frame.f_globals.get("__name__") == "nbfutures.runtime.job_waiting":
+            if frame.f_globals.get("__name__") == "nbfutures.runtime.jobs.job_waiting":
                 os.kill(os.getpid(), signal.SIGINT)
                 return
             frame = frame.f_back

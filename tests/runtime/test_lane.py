@@ -12,10 +12,10 @@ import pytest
 from nbfutures.errors import ItemTimeoutError
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.runtime.async_lane import AsyncLane
-from nbfutures.runtime.lane import Lane
-from nbfutures.runtime.lane_work import LaneWork
-from nbfutures.runtime.work import map_work
+from nbfutures.runtime.calls.work import map_work
+from nbfutures.runtime.lanes.async_lane import AsyncLane
+from nbfutures.runtime.lanes.lane import Lane
+from nbfutures.runtime.lanes.lane_work import LaneWork
 from nbfutures.runtime.work_queue import WorkQueue
 
 

@@ -21,11 +21,11 @@ import pytest
 from tests.support import eventually, holds_for
 
 from nbfutures.errors import ServerStartError
-from nbfutures.runtime import server, server_state
-from nbfutures.runtime.health import authorization
 from nbfutures.runtime.process_lock import ProcessLock, is_held
-from nbfutures.runtime.server import ServerLease, check_health, lease_server
-from nbfutures.runtime.server_environment import server_environment
+from nbfutures.runtime.server import lease as server
+from nbfutures.runtime.server.health import authorization
+from nbfutures.runtime.server.lease import ServerLease, check_health, lease_server, server_state
+from nbfutures.runtime.server.server_environment import server_environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no local server on Windows")
 
@@ -34,7 +34,7 @@ START = 170.0  # seconds; the first start on a busy machine
 KERNEL = """
 import sys, time
 from pathlib import Path
-from nbfutures.runtime.server import lease_server
+from nbfutures.runtime.server.lease import lease_server
 print("imported", flush=True)
 sys.stdin.readline()
 began = time.perf_counter()
@@ -78,7 +78,7 @@ def processes(home):
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             command = process.cmdline()
-            if "nbfutures.runtime.supervisor" in command:
+            if "nbfutures.runtime.server.supervisor" in command:
                 state = str(server_state.state_directory(home))
                 if state in command or process.environ().get("PREFECT_HOME", "").startswith(state):
                     found.append(process)
@@ -502,7 +502,7 @@ def test_tuning_yields_to_the_users_environment_and_protection_does_not(tmp_path
 
 
 def test_leasing_does_not_import_prefect():
-    code = "import sys, nbfutures.runtime.server, nbfutures.runtime.supervisor; sys.exit('prefect' in sys.modules)"
+    code = "import sys; from nbfutures.runtime.server import lease, supervisor; sys.exit('prefect' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -11,9 +11,9 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from nbfutures.model.ui_place import LOGIN_PAGE, UiPlace
-from nbfutures.runtime import server_state
-from nbfutures.runtime.health import check_health
-from nbfutures.runtime.server_environment import server_environment
+from nbfutures.runtime.server import server_state
+from nbfutures.runtime.server.health import check_health
+from nbfutures.runtime.server.server_environment import server_environment
 from nbfutures.runtime.ui import flow_run_path, ui_place
 
 HUB = {"JUPYTERHUB_SERVICE_PREFIX": "/user/ada/"}

@@ -13,9 +13,9 @@ from nbfutures.api.serving import Serving, serve, served_flows, stop_serving
 from nbfutures.api.submitter import Submitter, attached
 from nbfutures.errors import NbfuturesError
 from nbfutures.runtime.deployments.serving import ServedFlow
+from nbfutures.runtime.jobs.waiting import as_completed, wait
 from nbfutures.runtime.runners import default_workers, workers_of
 from nbfutures.runtime.session import get_session
-from nbfutures.runtime.waiting import as_completed, wait
 from nbfutures.views.display import forget_shell
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from nbfutures.api.job_actions import JobActions
 from nbfutures.errors import InvalidOptionError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobEvent, JobPhase, is_turn
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime.job_waiting import as_settled, as_settled_async, wait, wait_async
+from nbfutures.runtime.jobs.job_waiting import as_settled, as_settled_async, wait, wait_async
 from nbfutures.views.card.live_card import CardSubject, LiveCard
 from nbfutures.views.display import LiveDisplay
 from nbfutures.views.report import JobReport
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from nbfutures.model.dry_run import DryRunReport
     from nbfutures.model.job_snapshot import Counts, JobSnapshot
-    from nbfutures.runtime.futures import ItemFuture, JobFuture
-    from nbfutures.runtime.job_run import JobRun
+    from nbfutures.runtime.jobs.futures import ItemFuture, JobFuture
+    from nbfutures.runtime.jobs.job_run import JobRun
     from nbfutures.views.failures import Failure
     from nbfutures.views.frames import DataFrame
     from nbfutures.views.plots import JobPlots
@@ -345,7 +345,7 @@ class Job:
         if not self._run.flow_run_ids:
             return frames.logs([])
         self._run.session.wait_until_ready()
-        from nbfutures.runtime.logs import read_log_lines
+        from nbfutures.runtime.flow_runs.logs import read_log_lines
 
         return frames.logs(read_log_lines(self._run, limit))
 

@@ -12,7 +12,7 @@ from nbfutures.runtime.ui import ui_password
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nbfutures.runtime.job_run import JobRun
+    from nbfutures.runtime.jobs.job_run import JobRun
     from nbfutures.views.failures import Failure
 
 __all__ = ["JobActions"]

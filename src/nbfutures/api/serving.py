@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from nbfutures.api.brief_errors import with_brief_errors
 from nbfutures.errors import InvalidOptionError, MapArgumentsError
 from nbfutures.runtime.background import serving
+from nbfutures.runtime.calls.work import is_prefect_flow
 from nbfutures.runtime.deployments import serving as deployments
 from nbfutures.runtime.session import get_session
-from nbfutures.runtime.work import is_prefect_flow
 from nbfutures.views.serving import serving_text
 
 if TYPE_CHECKING:

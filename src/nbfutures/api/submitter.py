@@ -9,12 +9,12 @@ from nbfutures.api.brief_errors import with_brief_errors
 from nbfutures.api.job import Job
 from nbfutures.errors import MapArgumentsError
 from nbfutures.model.options import RUNNERS, JobOptions, check_background
+from nbfutures.runtime.calls.work import CallWork, map_work, name_of, submit_work
 from nbfutures.runtime.deployments.work import NOTHING, DeploymentWork, deployment_work
-from nbfutures.runtime.dry_run import DryRun
-from nbfutures.runtime.job_run import JobRun
+from nbfutures.runtime.jobs.dry_run import DryRun
+from nbfutures.runtime.jobs.job_run import JobRun
 from nbfutures.runtime.session import get_session
-from nbfutures.runtime.watched_work import FlowWork, TrackedWork
-from nbfutures.runtime.work import CallWork, map_work, name_of, submit_work
+from nbfutures.runtime.watching.watched_work import FlowWork, TrackedWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

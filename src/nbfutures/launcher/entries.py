@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nbfutures.launcher.fields import Field, Kind
 from nbfutures.launcher.references import refer_to
 from nbfutures.launcher.variables import UNKNOWN, fits, is_iterable, is_same, peek
-from nbfutures.runtime.mapping import find_futures
+from nbfutures.runtime.calls.mapping import find_futures
 from nbfutures.views.clean import error_message, error_name, one_line, plain, short_repr
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.launcher.fields import Field, Kind
-from nbfutures.runtime.work import function_of
+from nbfutures.runtime.calls.work import function_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nbfutures.model.job_state import JobState
     from nbfutures.model.options import JobOptions
     from nbfutures.model.outcome import Outcome, OutcomeKind
-    from nbfutures.runtime.server import ServerLease
+    from nbfutures.runtime.server.lease import ServerLease
 
 __all__ = ["Caller", "Connected", "Connection", "Run", "Work"]
 

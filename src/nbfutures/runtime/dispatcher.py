@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from prefect.futures import PrefectFuture
 
+    from nbfutures.runtime.calls.work import CallWork
     from nbfutures.runtime.contracts import Run
-    from nbfutures.runtime.work import CallWork
 
 __all__ = ["Dispatcher", "Window"]
 

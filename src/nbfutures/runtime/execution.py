@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbfutures.runtime.background.attached_work import AttachedCalls, AttachedRuns
+from nbfutures.runtime.calls.work import CallWork
 from nbfutures.runtime.deployments.work import DeploymentWork
-from nbfutures.runtime.flow_run import run_calls
-from nbfutures.runtime.watched_work import FlowWork, TrackedWork
-from nbfutures.runtime.watching import run_flow, watch_futures
-from nbfutures.runtime.work import CallWork
+from nbfutures.runtime.flow_runs.flow_run import run_calls
+from nbfutures.runtime.watching.task_runs import run_flow, watch_futures
+from nbfutures.runtime.watching.watched_work import FlowWork, TrackedWork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbfutures.runtime.mapping import CallTable
+    from nbfutures.runtime.calls.mapping import CallTable
 
 __all__ = ["argument_words", "flow_name", "run_name", "template_of"]
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from nbfutures.errors import ServerStartError, ServerUnreachableError
 from nbfutures.model.options import JobOptions
-from nbfutures.runtime.exit_jobs import ExitJobs, flush_summaries
-from nbfutures.runtime.health_watch import HealthWatch
+from nbfutures.runtime.jobs.exit_jobs import ExitJobs, flush_summaries
 from nbfutures.runtime.prefect_settings import ProcessSettings, configured_api_url
-from nbfutures.runtime.server import ServerLease, check_health, lease_server
+from nbfutures.runtime.server.health_watch import HealthWatch
+from nbfutures.runtime.server.lease import ServerLease, check_health, lease_server
 
 if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbfutures.model.ui_place import LOGIN_PAGE, UiPlace
-from nbfutures.runtime import server_state
+from nbfutures.runtime.server import server_state
 
 if TYPE_CHECKING:
     from uuid import UUID

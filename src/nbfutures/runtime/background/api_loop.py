@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from prefect import get_client
 
 from nbfutures.errors import ServerUnreachableError
-from nbfutures.runtime.flow_start import changed_settings
+from nbfutures.runtime.flow_runs.flow_start import changed_settings
 from nbfutures.runtime.shared_client import PAUSES, have_tried_again_soon
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from nbfutures.runtime.background.here import server_id
 from nbfutures.runtime.background.manifest import Manifest, read_manifest
 from nbfutures.runtime.background.runs import BackgroundRuns, Entry, run_id_of
 from nbfutures.runtime.background.tasks import as_task
-from nbfutures.runtime.flow_end import final_state
+from nbfutures.runtime.flow_runs.flow_end import final_state
 from nbfutures.runtime.outcomes import Observed
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import NbfuturesError
 from nbfutures.model.item import Item
-from nbfutures.runtime.watched_work import WatchedWork
-from nbfutures.runtime.work import CallWork
+from nbfutures.runtime.calls.work import CallWork
+from nbfutures.runtime.watching.watched_work import WatchedWork
 
 if TYPE_CHECKING:
     from uuid import UUID

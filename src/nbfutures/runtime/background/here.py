@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect.settings import PREFECT_API_URL
 
-from nbfutures.runtime import server_state
+from nbfutures.runtime.server import server_state
 
 __all__ = ["server_id"]
 

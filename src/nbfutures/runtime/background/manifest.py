@@ -9,8 +9,8 @@ from prefect.results import ResultStore, get_or_create_default_task_scheduling_s
 from prefect.serializers import PickleSerializer
 
 from nbfutures.runtime.background import here
+from nbfutures.runtime.calls.work import CallWork
 from nbfutures.runtime.remote.packing import pack, unpack
-from nbfutures.runtime.work import CallWork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,8 +21,8 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from nbfutures.runtime import server_state
 from nbfutures.runtime.process_lock import is_held
+from nbfutures.runtime.server import server_state
 
 if TYPE_CHECKING:
     from pathlib import Path

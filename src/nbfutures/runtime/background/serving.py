@@ -236,6 +236,6 @@ def _mark_stopped(record: ServiceRecord) -> None:
 
 
 def _check_target(target: Any) -> None:
-    from nbfutures.runtime.work import check_callable
+    from nbfutures.runtime.calls.work import check_callable
 
     check_callable(target, is_background=True)

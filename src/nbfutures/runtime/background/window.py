@@ -14,7 +14,7 @@ from nbfutures.runtime.background.runs import BackgroundRuns, Entry, run_id_of
 from nbfutures.runtime.background.tasks import as_task
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.remote.packing import unpicklable_argument
-from nbfutures.runtime.task_window import PreparedTask
+from nbfutures.runtime.tasks.task_window import PreparedTask
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import TaskRun
 
     from nbfutures.model.options import JobOptions
+    from nbfutures.runtime.calls.work import CallWork
     from nbfutures.runtime.dispatcher import Dispatcher
-    from nbfutures.runtime.work import CallWork
 
 __all__ = ["BackgroundWindow"]
 

@@ -33,7 +33,7 @@ from nbfutures.runtime.background.endings import Endings
 from nbfutures.runtime.background.packed_tasks import read_tasks
 from nbfutures.runtime.background.records import WorkerRecord, is_cancelled, key_of_busy, read_services, worker_record
 from nbfutures.runtime.background.worker_calls import arguments_of, prepared, run_sync
-from nbfutures.runtime.server import lease_server
+from nbfutures.runtime.server.lease import lease_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,8 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.runtime import server_state
 from nbfutures.runtime.process_lock import is_held
+from nbfutures.runtime.server import server_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -23,7 +23,7 @@ from nbfutures.runtime.deployments.folder import ERROR, LOCK, READY, read_plan, 
 from nbfutures.runtime.process_lock import ProcessLock
 
 if TYPE_CHECKING:
-    from nbfutures.runtime.server import ServerLease
+    from nbfutures.runtime.server.lease import ServerLease
 
 __all__ = ["main"]
 
@@ -122,7 +122,7 @@ def _held_server(plan: dict[str, Any]) -> Any:
     """Keep the local server, if it is that, for as long as this process serves."""
     lease: ServerLease | None = None
     if plan["is_local_server"]:
-        from nbfutures.runtime.server import lease_server
+        from nbfutures.runtime.server.lease import lease_server
 
         lease = lease_server()
     try:

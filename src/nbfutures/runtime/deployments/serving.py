@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError, PicklingError, ServeError
 from nbfutures.model.options import check_whole
+from nbfutures.runtime.calls.work import is_prefect_flow
 from nbfutures.runtime.deployments import folder as files
 from nbfutures.runtime.deployments.served_flow import ServedFlow
 from nbfutures.runtime.runners import default_workers
-from nbfutures.runtime.work import is_prefect_flow
 
 if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Connection

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
-from nbfutures.runtime.mapping import CallTable, find_futures, map_calls, pending_lengths, single_call
-from nbfutures.runtime.work import CallWork, inner_futures
+from nbfutures.runtime.calls.mapping import CallTable, find_futures, map_calls, pending_lengths, single_call
+from nbfutures.runtime.calls.work import CallWork, inner_futures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

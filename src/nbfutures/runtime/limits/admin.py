@@ -124,7 +124,7 @@ def _ask(session: Session, work: Callable[[Any, Any], T]) -> T:
     def ask() -> None:
         try:
             session.wait_until_ready(stop)
-            from nbfutures.runtime.flow_start import client_within
+            from nbfutures.runtime.flow_runs.flow_start import client_within
             from nbfutures.runtime.limits import prefect_limits as api
 
             with client_within() as client:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nbfutures.errors import LimitError
 from nbfutures.model.limits import Holder
-from nbfutures.runtime.job_note import JobNote
+from nbfutures.runtime.jobs.job_note import JobNote
 from nbfutures.runtime.limits.holding import LEASE_SECONDS, RENEW_SECONDS, Holding
 from nbfutures.runtime.limits.no_limit import NoLimit
 from nbfutures.runtime.limits.note import waiting_for
@@ -149,7 +149,7 @@ class Keeper(NoLimit):
         return step
 
     def _try(self, step: Step) -> None:
-        from nbfutures.runtime.flow_start import client_within
+        from nbfutures.runtime.flow_runs.flow_start import client_within
 
         try:
             # A client for each step: Prefect may have started again elsewhere.

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from prefect.context import TagsContext
 
 from nbfutures.errors import UnknownLimitError
-from nbfutures.runtime.job_note import JobNote
+from nbfutures.runtime.jobs.job_note import JobNote
 from nbfutures.runtime.limits.note import waiting_for
 from nbfutures.runtime.limits.prefect_limits import TAG_PREFIX, read_named
 from nbfutures.runtime.shared_client import shared_client
 
 if TYPE_CHECKING:
+    from nbfutures.runtime.calls.work import CallWork
     from nbfutures.runtime.contracts import Run
-    from nbfutures.runtime.work import CallWork
 
 __all__ = ["TagWatch"]
 

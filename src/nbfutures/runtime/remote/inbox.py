@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.clock import SystemClock
-from nbfutures.runtime.signatures import call_with, layout_of
+from nbfutures.runtime.calls.signatures import call_with, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

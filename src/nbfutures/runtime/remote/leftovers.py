@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime.lane import NOTHING
-from nbfutures.runtime.late import give_up_late
+from nbfutures.runtime.lanes.lane import NOTHING
+from nbfutures.runtime.lanes.late import give_up_late
 from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
 from nbfutures.runtime.remote.mark import READING, RUNNING, TELLING
 
 if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run
-    from nbfutures.runtime.lane_work import LaneWork
+    from nbfutures.runtime.lanes.lane_work import LaneWork
     from nbfutures.runtime.remote.contracts import RemoteRunner
     from nbfutures.runtime.remote.lane import RemoteLane
     from nbfutures.runtime.remote.supply import Supply

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from nbfutures.runtime.lane import NOTHING
+from nbfutures.runtime.lanes.lane import NOTHING
 
 __all__ = ["READING", "RUNNING", "SEVERAL", "TELLING", "Mark", "Marked", "open_mark"]
 

@@ -14,9 +14,9 @@ import tblib.pickling_support
 
 from nbfutures.model.clock import SystemClock
 from nbfutures.runtime import capture
-from nbfutures.runtime.observing import observe
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.remote.packing import pack, unpack
+from nbfutures.runtime.tasks.observing import observe
 
 if TYPE_CHECKING:
     from prefect.tasks import Task

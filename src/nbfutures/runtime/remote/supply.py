@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nbfutures.runtime.contracts import Run
-    from nbfutures.runtime.lane_work import LaneWork
+    from nbfutures.runtime.lanes.lane_work import LaneWork
 
 __all__ = ["Supply"]
 

@@ -15,7 +15,7 @@ from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
 from nbfutures.runtime.remote.observing import Ticket, observe_elsewhere
 from nbfutures.runtime.remote.packing import pack_function, unpicklable_argument, unsendable_value
-from nbfutures.runtime.task_window import TaskWindow
+from nbfutures.runtime.tasks.task_window import TaskWindow
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.runtime.job_note import JobNote
+from nbfutures.runtime.jobs.job_note import JobNote
 from nbfutures.runtime.names import template_of
 from nbfutures.runtime.outcomes import problem_of
 from nbfutures.runtime.remote.endings import GRACE_SECONDS, no_worker
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
-    from nbfutures.runtime.lane_work import LaneWork
+    from nbfutures.runtime.lanes.lane_work import LaneWork
     from nbfutures.runtime.remote.contracts import RemoteRunner
 
 __all__ = ["RemoteWindow"]

@@ -18,9 +18,9 @@ from prefect.states import Completed, Failed
 from nbfutures.errors import PicklingError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
-from nbfutures.runtime.async_lane import AsyncLane
-from nbfutures.runtime.lane import NOTHING, Lane
-from nbfutures.runtime.lane_work import LaneWork
+from nbfutures.runtime.lanes.async_lane import AsyncLane
+from nbfutures.runtime.lanes.lane import NOTHING, Lane
+from nbfutures.runtime.lanes.lane_work import LaneWork
 from nbfutures.runtime.remote.inbox import Calls, Inbox, Rounds
 from nbfutures.runtime.remote.mark import READING, SEVERAL, TELLING, Marked, open_mark
 from nbfutures.runtime.remote.modules import forget_changed_modules, note_modules

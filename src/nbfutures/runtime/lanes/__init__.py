@@ -1,0 +1,1 @@
+"""Plain functions: task runs that work through many items each."""

@@ -1,0 +1,266 @@
+"""One task run of a plain function's job: it pulls items from the job's queue and works through them."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from contextvars import copy_context
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from prefect.utilities.timeout import timeout as interrupt_after
+
+from nbfutures.errors import ItemSkippedError
+from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
+from nbfutures.runtime import capture
+from nbfutures.runtime.item_frames import forget_locals, without_own_frames
+from nbfutures.runtime.lanes.late import timed_out
+from nbfutures.runtime.shared_loop import run_shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableSequence
+    from uuid import UUID
+
+    from nbfutures.runtime.lanes.lane_work import LaneWork
+
+__all__ = ["NOTABLE_SECONDS", "NOTHING", "Lane"]
+
+NOTABLE_SECONDS = 0.005
+"""An item that took this long may wake the dispatcher, so that its outcome is told at once."""
+_WAKE_SECONDS = 0.02
+
+NOTHING = -1
+"""Stands where the number of the running item does."""
+
+_SHORT_SECONDS = 20e-6
+"""Reading a thread's CPU clock takes 0.5 us: of an item that took less than this, its seconds stand for it."""
+_SHORT_ITEMS = 50
+"""The CPU clock is read after so many of them, as what runs between the items adds up."""
+
+
+class Lane:
+    """Works through items until the queue has none, is halted, or the lane's time is over.
+
+    Args:
+        work: What it shares with the job's other lanes.
+        worker: Name of the worker, for the outcomes.
+    """
+
+    is_plain = True
+    """Whether an item without retries and timeout is called as it is."""
+    is_watched = False
+    """Whether somebody may debug the items: frames of errors keep their variables, and a debugger may speak."""
+
+    def __init__(self, work: LaneWork, worker: str) -> None:
+        self.work = work
+        self.worker = worker
+        # Appended to by the lane and emptied by others: append and popleft of a deque are atomic.
+        self.records: deque[Outcome] = deque()
+        self.running: dict[int, float] = {}
+        """Items that are running now, with the start of the attempt. Who takes an item out tells how it ended."""
+        self.is_open = True
+        """Whether it still takes items."""
+        self.is_over = False
+        """Whether nothing of it runs any more, an item that was given up on included."""
+        self.pulled = 0
+        self.mark: MutableSequence[int] = array("q", [NOTHING])
+        """Which item runs; may be put where another process sees it."""
+        self._task_run_id: UUID | None = None
+        self._failed = 0
+        self._last_wake = 0.0
+
+    def drain(self) -> list[Outcome]:
+        """Take the outcomes that were not told yet; may be called from any thread."""
+        taken: list[Outcome] = []
+        while self.records:
+            taken.append(self.records.popleft())
+        return taken
+
+    def run(self, task_run_id: UUID | None) -> int:
+        """Work through items on the calling thread.
+
+        Args:
+            task_run_id: Prefect's id of this task run.
+
+        Returns:
+            How many items failed.
+        """
+        capture.renew()
+        self._task_run_id = task_run_id
+        try:
+            self._work_through()
+        finally:
+            self.is_open = False
+            self.is_over = True
+            self.work.wake()
+        return self._failed
+
+    def abandon(self, index: int) -> bool:
+        """Give up on an item that runs in a thread: the thread goes on, but the lane takes no further item.
+
+        Returns:
+            Whether the item was still running.
+        """
+        if self.running.pop(index, None) is None:
+            return False
+        self.is_open = False
+        return True
+
+    @property
+    def cpu_clock(self) -> Callable[[], float]:
+        """What tells the CPU seconds that the items have used."""
+        return self.work.cpu_clock
+
+    def stir(self) -> None:
+        """Have the lane look for new items, where it does not by itself; may be called from any thread."""
+
+    # Written out in one loop, with local names: what stands here is paid for every item.
+    def _work_through(self) -> None:  # noqa: C901
+        work = self.work
+        calls, pull, now, cpu, mark = work.work, work.queue.pull, work.state.clock.now, self.cpu_clock, self.mark
+        rounds, tried, record, running = work.state.rounds, work.tried, self.records.append, self.running
+        completed, worker, run_id, queued = OutcomeKind.COMPLETED, self.worker, self._task_run_id, work.queued
+        left = work.quota or -1
+        plain = self.is_plain and not work.retries and not work.timeout
+        deadline = now() + work.lane_seconds if work.quota is None else float("inf")
+        sink = capture.OutputSink(lets_debuggers_speak=self.is_watched)
+        with capture.into(sink):
+            # What an item sets in its context is its own: copying takes 0.1 us, whatever the context holds.
+            fresh = copy_context().copy
+            # What ends one item begins the next.
+            cpu_known, short = cpu(), 0
+            while left and self.is_open and (index := pull()) is not None:
+                left -= 1
+                self.pulled += 1
+                mark[0] = index
+                running[index] = now()
+                try:
+                    value = fresh().run(calls.call, index) if plain else fresh().run(self._call, index)
+                    if type(value) is CoroutineType:
+                        value = run_shared(value)
+                except BaseException as error:
+                    ended = now()
+                    cpu_began, cpu_known = cpu_known, cpu()
+                    started = running.pop(index, None)
+                    if started is None:
+                        break  # It was given up on meanwhile, and is told or queued again.
+                    mark[0] = NOTHING
+                    self._note_failure(index, error, started, ended=ended, used=cpu_known - cpu_began, sink=sink)
+                else:
+                    ended = now()
+                    started = running.pop(index, None)
+                    if started is None:
+                        break
+                    mark[0] = NOTHING
+                    used = ended - started
+                    if used >= _SHORT_SECONDS:
+                        cpu_began, cpu_known, short = cpu_known, cpu(), 0
+                        used = max(cpu_known - cpu_began, 0.0)
+                    elif short < _SHORT_ITEMS:
+                        short += 1
+                        cpu_known += used
+                    else:
+                        cpu_known, short = cpu(), 0
+                    record(
+                        (AtomicOutcome if type(value) in ATOMS else Outcome)(
+                            index, completed, value, None, queued, started, ended, used, worker,
+                            work.tries(index) + 1 if tried else 1, sink.take(), run_id,
+                            rounds.get(index, 0) if rounds else 0,
+                        )
+                    )  # fmt: skip
+                    # Nothing that an item returned may live on through this frame.
+                    del value
+                if ended - started > NOTABLE_SECONDS:
+                    self._wake(ended)
+                if ended > deadline:
+                    break
+
+    def _call(self, index: int) -> Any:
+        """Call with retries that follow at once, and with the timeout."""
+        work = self.work
+        while True:
+            self.running[index] = work.state.clock.now()
+            try:
+                return self._attempt(index)
+            except ItemSkippedError:
+                raise
+            except Exception:
+                if not self.tries_at_once(index):
+                    raise
+
+    def _attempt(self, index: int) -> Any:
+        """Call with the timeout."""
+        work = self.work
+        if work.timeout is None:
+            return work.work.call(index)
+        try:
+            # Stops pure Python code in its tracks; what blocks in C is given up on by the dispatcher.
+            with interrupt_after(work.timeout, timeout_exc_type=_ExpiredError):
+                return work.work.call(index)
+        except _ExpiredError:
+            raise timed_out(work.timeout) from None
+
+    def tries_at_once(self, index: int) -> bool:
+        """Tell whether an item that failed is to be tried again here and now, and count that."""
+        return self.work.retry_delay <= 0 and index in self.running and self.work.takes_another_try(index)
+
+    def _note_failure(
+        self,
+        index: int,
+        error: BaseException,
+        started: float,
+        *,
+        ended: float,
+        used: float | None,
+        sink: capture.OutputSink,
+    ) -> None:
+        work = self.work
+        skipped = isinstance(error, ItemSkippedError)
+        if isinstance(error, Exception) and not skipped and work.takes_another_try(index):
+            sink.take()
+            work.queue.put_later(index, ended + work.retry_delay)
+            work.wake()
+            return
+        if not skipped:
+            self._failed += 1
+            if work.fail_fast:
+                # The dispatcher cancels the job once it sees the failure; until then nothing more is to start.
+                work.queue.halt()
+        trace = without_own_frames(error.__traceback__)
+        if self.is_watched:
+            error.__traceback__ = trace
+        else:
+            forget_locals(error, trace)
+        self.records.append(
+            self._failure(
+                Outcome(
+                    index=index,
+                    kind=OutcomeKind.SKIPPED if skipped else OutcomeKind.FAILED,
+                    error=error,
+                    queued=work.queued,
+                    started=None if skipped else started,
+                    ended=ended,
+                    cpu_seconds=used,
+                    worker=self.worker,
+                    attempts=0 if skipped else work.tries(index) + 1,
+                    output=sink.take(),
+                    task_run_id=self._task_run_id,
+                    round=work.state.round_of(index),
+                    traceback=trace,
+                )
+            )
+        )
+
+    def _failure(self, failure: Outcome) -> Outcome:
+        """Return the outcome to be told of an item that failed."""
+        return failure
+
+    def _wake(self, now: float) -> None:
+        """Wake the dispatcher, but not for every item."""
+        if now - self._last_wake > _WAKE_SECONDS:
+            self._last_wake = now
+            self.work.wake()
+
+
+class _ExpiredError(TimeoutError):
+    """The lane's own timeout, told apart from one that the function raises."""

@@ -1,0 +1,1 @@
+"""The local Prefect server: found or started, kept as long as somebody uses it."""

@@ -1,0 +1,70 @@
+"""Says on the running jobs when Prefect does not answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from nbfutures.runtime.server.health import check_health
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nbfutures.runtime.contracts import Run
+
+__all__ = ["HealthWatch"]
+
+_WATCH_SECONDS = 0.4
+_HEALTH_SECONDS = 0.5
+"""Together with the interval: trouble is told within a second."""
+_IDLE_SECONDS = 2.0
+
+
+class HealthWatch:
+    """Asks for Prefect's health while jobs run, on a thread of its own.
+
+    Args:
+        jobs: The session's, also those that it will have.
+        api_url: Returns where Prefect is; `None` while that is not known.
+    """
+
+    def __init__(self, jobs: Sequence[Run], api_url: Callable[[], str | None]) -> None:
+        self._jobs = jobs
+        self._api_url = api_url
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Watch until some time after the last job, if nobody does."""
+        with self._lock:
+            # One that was stopped may take a moment to end.
+            if self._thread is not None and self._thread.is_alive() and not self._stopped.is_set():
+                return
+            self._stopped = threading.Event()
+            self._thread = threading.Thread(
+                target=copy_context().run, args=(self._watch, self._stopped), name="nbfutures health", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more. Does not block."""
+        with self._lock:
+            self._stopped.set()
+
+    def _watch(self, stopped: threading.Event) -> None:
+        idle_since = time.monotonic()
+        while not stopped.wait(_WATCH_SECONDS):
+            running = [run for run in self._jobs if not run.state.is_done]
+            if running:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > _IDLE_SECONDS:
+                return
+            api_url = self._api_url()
+            if not running or api_url is None:
+                continue
+            health = check_health(api_url, _HEALTH_SECONDS)
+            for run in running:
+                run.note_health("" if health.is_there else health.detail)

@@ -1,0 +1,181 @@
+"""Task runs that others make: by a user's flow, or anywhere else; the feed tells how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from prefect import Flow, flow
+from prefect.futures import PrefectDistributedFuture
+
+from nbfutures.errors import FlowCallError, ItemCancelledError
+from nbfutures.model.events import JobPhase
+from nbfutures.runtime.event_loop import run_here
+from nbfutures.runtime.feed import Feed
+from nbfutures.runtime.flow_runs.flow_end import force_cancelled
+from nbfutures.runtime.flow_runs.flow_run import flow_settings, wait_for_futures
+from nbfutures.runtime.flow_runs.flow_watch import Watched, watched_in_prefect
+from nbfutures.runtime.flow_runs.summaries import record_summary
+from nbfutures.runtime.names import flow_name, template_of
+from nbfutures.runtime.outcomes import Observed
+from nbfutures.runtime.processes.start import mend_main
+from nbfutures.runtime.runners import make_flow_runner
+from nbfutures.runtime.tasks.lasting_print import lasting_print
+from nbfutures.runtime.watching.watched_calls import watched_calls
+from nbfutures.runtime.watching.watched_futures import WatchedFutures
+from nbfutures.runtime.watching.watching_runner import WatchingRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
+
+    from prefect.futures import PrefectFuture
+
+    from nbfutures.model.item import Item
+    from nbfutures.runtime.contracts import Run
+
+__all__ = ["run_flow", "watch_futures"]
+
+
+def watch_futures(run: Run, futures: Sequence[PrefectFuture[Any]], items: list[Item]) -> None:
+    """Watch futures to their end. Blocks; on the job's thread."""
+    run.state.set_phase(JobPhase.RUNNING)
+    with Feed(run.name) as feed:
+        watched = WatchedFutures(run, feed, items)
+        run.on_cancel(watched.cancel_queued)
+        for index, future in enumerate(futures):
+            seen = Observed(queued=run.queued)
+            watched.follow(index, _followed(future, seen), seen)
+
+
+def _followed(future: PrefectFuture[Any], seen: Observed) -> PrefectFuture[Any]:
+    if not isinstance(future, PrefectDistributedFuture):
+        return future
+    from nbfutures.runtime.background.delayed import DelayedFuture
+
+    return DelayedFuture(future, seen)
+
+
+def run_flow(
+    run: Run, target: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], items: list[Item]
+) -> None:
+    """Run a flow of the user's, and watch the task runs that it submits. Blocks; on the job's flow thread.
+
+    Args:
+        run: The job.
+        target: A flow, or a function to be made one.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        items: Where the items are kept.
+    """
+    # For the process pools that the flow, or one that it calls, may have.
+    mend_main()
+    run.state.set_phase(JobPhase.RUNNING)
+    wait_for_futures(run, run.options.wait_for)
+    if run.state.is_done or run.stopped.is_set():
+        run.state.set_open_ended(is_open=False)
+        return
+    made: Flow[Any, Any] = target if isinstance(target, Flow) else _flow_of(target, run)
+    note = _NoteFlowRun(run)
+    has_returned = False
+    try:
+        with Feed(run.name) as feed, note, lasting_print():
+            watched = WatchedFutures(run, feed, items)
+            run.on_cancel(watched.cancel_queued)
+            named = made.with_options(
+                task_runner=WatchingRunner(made.task_runner, watched),
+                flow_run_name=made.flow_run_name or template_of(run.name),
+                on_running=[*made.on_running_hooks, note],
+            )
+            try:
+                with flow_settings(run):
+                    run.result = _call_flow(run, watched, named, args, kwargs)
+                has_returned = True
+            finally:
+                watched.close()
+    except BaseException as error:
+        run.fail(ItemCancelledError("The flow was cancelled.") if run.stopped.is_set() else _explained(error))
+    finally:
+        run.state.set_open_ended(is_open=False)
+    if run.flow_run_id is not None and (note.is_cancelled or (run.stopped.is_set() and not has_returned)):
+        # The flow itself knows of no cancel: it ended as failed, or Prefect did not take its final state.
+        force_cancelled(run, run.flow_run_id)
+    record_summary(run, run.flow_run_id)
+
+
+def _call_flow(
+    run: Run, futures: WatchedFutures, named: Flow[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    def call_here() -> Any:
+        with watched_calls(futures):
+            called = named(*args, **kwargs)
+            if not inspect.iscoroutine(called):
+                return called
+            return asyncio.run(called) if run.caller is None else run_here(called)
+
+    return call_here() if run.caller is None else run.caller.call(call_here)
+
+
+def _flow_of(fn: Callable[..., Any], run: Run) -> Flow[Any, Any]:
+    runner = make_flow_runner(run.options, run.workers)
+    made: Flow[Any, Any] = flow(name=flow_name(run.name), validate_parameters=False, task_runner=runner)(fn)
+    return made
+
+
+class _NoteFlowRun:
+    """Tells a job which flow run is its own, as a hook of the flow; within it, a cancel in Prefect is noticed.
+
+    Prefect pickles the flow with every task that leaves the process, its hooks and its runner included: there, they
+    are nothing.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.__name__ = "note"
+        self._run = run
+        self._stack = ExitStack()
+        self._seen: Watched | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody has cancelled the flow run in Prefect."""
+        return self._seen is not None and self._seen.is_cancelled
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __call__(self, flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG002 - Prefect's names for a hook
+        # Called again where Prefect tries the flow once more: in the same flow run.
+        if self._run.flow_run_id != flow_run.id:
+            self._run.note_flow_run(flow_run.id)
+            self._seen = self._stack.enter_context(watched_in_prefect(self._run, flow_run.id))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _no_hook, ()
+
+
+def _no_hook() -> Any:
+    return _do_nothing
+
+
+def _do_nothing(flow: Any, flow_run: Any, state: Any) -> None:
+    """Nothing, as a hook."""
+
+
+_TASKS_ONLY = frozenset({"delay", "submit", "map", "apply_async"})
+
+
+def _explained(error: BaseException) -> BaseException:
+    """Return an error that says what to write instead, where a flow was used as a task."""
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, Flow) or error.name not in _TASKS_ONLY:
+        return error
+    called = error.obj.fn.__name__
+    told = FlowCallError(
+        f"Flows have no .{error.name}() in Prefect 3: only tasks have. Call the flow in a task, and use that: "
+        f"@task def run_{called}(*args): return {called}(*args); then run_{called}.{error.name}(...)."
+    )
+    return told.with_traceback(error.__traceback__)
