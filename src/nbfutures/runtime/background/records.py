@@ -8,6 +8,8 @@ In `serving/` of the state directory, for each service (one `%serve`):
 - `ID-N.json`: what that process does, see `WorkerRecord`.
 - `ID.log`: what its processes print.
 
+`kernel-ID.lock` is held by a kernel that submits items, for as long as it lives.
+
 And `cancelled-ID`, for a flow run of which nothing more is to begin: that takes effect at once, where Prefect's server
 would have to be asked before each item.
 """
@@ -140,14 +142,15 @@ def read_services() -> list[ServiceRecord]:
 
 
 def remove_old_logs() -> None:
-    """Remove what processes printed that ended long ago."""
+    """Remove what processes printed that ended long ago, and the locks of kernels that did."""
     _remove_old("*.log")
+    _remove_old("kernel-*.lock")
 
 
 def _remove_old(pattern: str) -> None:
     for old in serving_directory().glob(pattern):
         with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > _FORGOTTEN_SECONDS:
+            if time.time() - old.stat().st_mtime > _FORGOTTEN_SECONDS and not is_held(old):
                 old.unlink()
 
 

@@ -52,6 +52,8 @@ class Entry:
     run_id: UUID
     round: int
     seen: Observed
+    is_there: bool = False
+    """Whether Prefect is known to have its task run."""
 
 
 class BackgroundRuns:
@@ -112,6 +114,11 @@ class BackgroundRuns:
         entry = self._entries.get(index)
         return entry is not None and entry.seen.started is not None
 
+    def is_there(self, index: int) -> bool:
+        """Tell whether the item has ended, or Prefect is known to have its task run."""
+        entry = self._entries.get(index)
+        return entry is None or entry.is_there
+
     def waiting(self) -> list[Entry]:
         """Return the items that nobody has begun, as far as is known."""
         return [entry for entry in list(self._entries.values()) if entry.seen.started is None]
@@ -137,6 +144,7 @@ class BackgroundRuns:
 
     def _on_state(self, entry: Entry, state: State[Any], task_run: TaskRun | None) -> None:
         """Take in what the watcher tells; on its thread."""
+        entry.is_there = True
         entry.seen.note(state, task_run)
         if state.is_final():
             self._ended.append((entry, state))
