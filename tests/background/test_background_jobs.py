@@ -7,6 +7,7 @@ import os
 
 import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from tests.background.conftest import SOURCE
 from tests.support import eventually
 
 import nbfutures as nbf
@@ -58,6 +59,27 @@ def test_a_failing_item_is_data_and_has_the_error_that_it_raised(background, not
     assert job.failed["error"].tolist() == ["ZeroDivisionError"]
     with pytest.raises(ZeroDivisionError):
         job.result()
+
+
+@pytest.mark.parametrize("name", ["fail_deep", "fail_async"])
+def test_a_failure_shows_the_frames_of_the_worker_from_the_function_on(background, notebook, name):
+    job = background.map(getattr(notebook, name), [3])
+    assert job.wait(60)
+    told = job.failure(0).traceback
+    assert f'File "<cell>", line {notebook_line(name)}, in {name}' in told
+    assert ", in raise_own" in told
+    assert told.endswith("OwnError: 3: own")
+    assert ("ZeroDivisionError: division by zero" in told) == (name == "fail_deep")
+    assert "prefect" not in told
+    assert "nbfutures" not in told
+    assert "<cell>" in job.errors()["where"].iloc[0]
+
+
+def notebook_line(name):
+    """Return the line of a cell in which a function calls the one that raises."""
+    lines = SOURCE.split("\n")
+    start = next(number for number, line in enumerate(lines) if f"def {name}(" in line)
+    return next(number for number in range(start, len(lines)) if lines[number].strip() == "raise_own(x)") + 1
 
 
 def test_what_failed_runs_again_by_retry(background, notebook, gate):

@@ -11,6 +11,7 @@ from prefect.task_engine import run_task_sync
 from prefect.task_worker import read_parameters
 from prefect.utilities.annotations import NotSet
 
+from nbfutures.runtime.remote.carrying import carrying
 from nbfutures.runtime.shared_client import shared_client
 
 if TYPE_CHECKING:
@@ -25,12 +26,16 @@ __all__ = ["arguments_of", "prepared", "run_sync"]
 def prepared(packed: PackedTask) -> Task[Any, Any]:
     """Return a task as it is served."""
     task = packed.unpack()
-    if task.cache_policy in (None, NO_CACHE, NotSet, DEFAULT):
+    is_own_key = task.cache_policy in (None, NO_CACHE, NotSet, DEFAULT)
+    if is_own_key:
         # By default Prefect takes the value of one item for another with the same arguments, within a flow run.
         made = task.with_options(persist_result=True, cache_policy=CachePolicy.from_cache_key_fn(_own_key))
     else:
         made = task.with_options(persist_result=True)
     made.task_key = packed.key
+    if is_own_key or getattr(made, "source_code", None) is not None:
+        # Else Prefect may take the code of the function itself for a part of the key of its value.
+        made.fn = carrying(made.fn)
     return made
 
 
