@@ -16,7 +16,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
-from prefect.states import Scheduled
 
 from nbfutures.errors import NbfuturesError
 from nbfutures.model.events import JobPhase
@@ -28,12 +27,13 @@ from nbfutures.runtime.background.manifest import Manifest, read_manifest
 from nbfutures.runtime.background.runs import BackgroundRuns, Entry, run_id_of
 from nbfutures.runtime.background.tasks import as_task
 from nbfutures.runtime.background.unseen import Unseen, read_by_id
+from nbfutures.runtime.background.worker_calls import offered_again
 from nbfutures.runtime.flow_end import final_state
 from nbfutures.runtime.outcomes import Observed
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun, State, TaskRun
+    from prefect.client.schemas.objects import FlowRun, TaskRun
 
     from nbfutures.runtime.contracts import Run
 
@@ -103,10 +103,7 @@ async def _take_all(runs: BackgroundRuns, found: Found) -> None:
         runs.watcher.take(task_run)
         task_state = task_run.state
         if found.was_elsewhere and task_state is not None and task_state.is_scheduled():
-            offered: State[Any] = Scheduled(
-                state_details=task_state.state_details.model_copy(update={"deferred": True})
-            )
-            await client.set_task_run_state(task_run.id, offered)
+            await client.set_task_run_state(task_run.id, offered_again(task_state.state_details))
 
 
 async def _end_flow_runs(found: Found, made: Any) -> None:

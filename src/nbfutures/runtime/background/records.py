@@ -95,8 +95,10 @@ class WorkerRecord:
     """Whether it takes items."""
     is_draining: bool = False
     """Whether it takes no more, and ends with the items that it has."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Ids of task runs that it has not begun, to their names."""
     running: dict[str, str] = field(default_factory=dict)
-    """Ids of task runs to their names."""
+    """Ids of those that it has begun, to their names."""
     done: int = 0
     """How many items it has run."""
 

@@ -136,7 +136,9 @@ class BackgroundRuns:
             now = self._run.state.clock.now()
             made = outcome_of_state(state, entry.index, now=now, round_=entry.round, observed=entry.seen)
             if state.is_crashed():
-                made = made.replace(error=WorkerDiedError(f"{state.message} Run it again with job.retry()."))
+                made = made.replace(
+                    error=WorkerDiedError(f"Item {entry.index}: {state.message} Run it again with job.retry().")
+                )
             outcomes.append(made.replace(task_run_id=entry.run_id))
         if outcomes:
             self._run.settle(outcomes)
