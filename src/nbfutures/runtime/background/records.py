@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "WORKER_LABEL",
     "ServiceRecord",
     "WorkerRecord",
     "is_cancelled",
@@ -42,6 +43,8 @@ __all__ = [
     "worker_record",
 ]
 
+WORKER_LABEL = "nbfutures.worker"
+"""Label of a task run: which worker process runs it. It costs nothing, as it is told with the states."""
 _FORGOTTEN_SECONDS = 7 * 24 * 3600.0
 """After which Prefect is asked only."""
 

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
-    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.client.schemas.objects import State
     from prefect.tasks import Task
 
     from nbfutures.model.outcome import Outcome
+    from nbfutures.runtime.background.watcher import Told
     from nbfutures.runtime.contracts import Run
 
 __all__ = ["BackgroundRuns", "Entry", "run_id_of"]
@@ -144,12 +145,13 @@ class BackgroundRuns:
             self._run.settle(outcomes)
         self._attend()
 
-    def _on_state(self, entry: Entry, state: State[Any], task_run: TaskRun | None) -> None:
+    def _on_state(self, entry: Entry, told: Told) -> None:
         """Take in what the watcher tells; on its thread."""
         entry.is_there = True
-        entry.seen.note(state, task_run)
-        if state.is_final():
-            self._ended.append((entry, state))
+        entry.seen.note(told.state, told.task_run)
+        entry.seen.worker = told.worker or entry.seen.worker
+        if told.state.is_final():
+            self._ended.append((entry, told.state))
             self._wake()
 
     def _attend(self) -> None:
@@ -159,8 +161,7 @@ class BackgroundRuns:
         note = self.attendance.note(is_needed=is_waiting)
         if note or self.attendance.is_own(state.note):
             state.set_note(note)
-        if self.attendance.workers:
-            self._run.workers = state.workers = self.attendance.workers
+        state.workers = self.attendance.workers
 
     # --- cancelling ------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,14 @@ from prefect.task_engine import run_task_async
 
 from nbfutures.runtime.background.endings import Endings
 from nbfutures.runtime.background.packed_tasks import read_tasks
-from nbfutures.runtime.background.records import WorkerRecord, is_cancelled, key_of_busy, read_services, worker_record
+from nbfutures.runtime.background.records import (
+    WORKER_LABEL,
+    WorkerRecord,
+    is_cancelled,
+    key_of_busy,
+    read_services,
+    worker_record,
+)
 from nbfutures.runtime.background.worker_calls import arguments_of, offered_again, prepared, run_sync
 from nbfutures.runtime.server import lease_server
 
@@ -88,6 +95,7 @@ class _Worker:
         self._service = service
         self._tasks = {one.key: prepared(one) for one in packed}
         self._file = worker_record(service.id, number)
+        self._name = f"worker {number + 1} ({os.getpid()})"
         self._record = WorkerRecord(os.getpid(), done=done)
         self._record.write(self._file)
         self._executor = ThreadPoolExecutor(service.limit, thread_name_prefix="nbfutures worker")
@@ -204,6 +212,7 @@ class _Worker:
         taken.has_begun = True
         self._record.running[str(task_run.id)] = self._record.held.pop(str(task_run.id))
         self._record.write(self._file)
+        task_run.labels = {**task_run.labels, WORKER_LABEL: self._name}
         if task.isasync:
             state = await run_task_async(**arguments)
         else:
