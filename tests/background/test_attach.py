@@ -191,8 +191,8 @@ def test_only_what_was_never_submitted_is_told_so_and_only_once_its_kernel_is_go
     there = len(job._run.work.found.task_runs)
     assert there < 200
     eventually(lambda: len(submitted(flow_run.id)) == 230, timeout=120)
+    eventually(lambda: "to submit 90 of its items" in job.snapshot.note)
     assert holds_for(lambda: job.counts.cancelled == 0, 2.0)
-    assert "to submit 90 of its items" in job.snapshot.note
     kernel.kill()
     eventually(lambda: job.counts.settled)
     assert job.counts.cancelled == 90
