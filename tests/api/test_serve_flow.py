@@ -45,6 +45,9 @@ def test_a_flow_of_the_notebook_is_served_run_and_cancelled_in_the_middle(server
         assert job.outcomes()[0].seconds > 0
         with pytest.raises(ValueError, match="-1 is negative"):
             job[1].result(10)
+        told = job.failure(1).traceback
+        assert ", in behave\n" in told
+        assert "prefect" not in told
         assert served.is_ready
         assert served in api.served_flows()
         (running,) = served.running()

@@ -29,6 +29,24 @@ def pick(x):
 def invert(x):
     return 1 / x
 
+class OwnError(Exception):
+    def __init__(self, number, *, text):
+        super().__init__(f"{number}: {text}")
+
+def raise_own(x):
+    raise OwnError(x, text="own")
+
+@task
+def fail_deep(x):
+    try:
+        return 1 / (x - x)
+    except ZeroDivisionError as error:
+        raise_own(x)
+
+@task
+async def fail_async(x):
+    raise_own(x)
+
 @task
 def fail_once(gate, x):
     if gate.note(x) == 1:
@@ -86,6 +104,7 @@ def notebook():
 def served(server, notebook):
     """Two worker processes that serve its tasks, each two items at once."""
     names = ["double", "pick", "invert", "fail_once", "wait_in", "double_async", "keep_lock", "fall_silent", "triple"]
+    names += ["fail_deep", "fail_async"]
     serving = nbf.serve(*(getattr(notebook, name) for name in names), workers=2, limit=2)
     assert serving.wait(120), serving
     yield serving

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from tests.support import eventually
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.sorting import TaskRunSort
+from prefect.states import Pending
+from prefect.utilities.engine import emit_task_run_state_change_event
+from tests.support import eventually, holds_for
 
 import nbfutures as nbf
 from nbfutures.errors import NbfuturesError
+from nbfutures.runtime.background import attach, unseen
+from nbfutures.runtime.background.api_loop import api_loop
 
 KERNEL = """
 import sys
@@ -26,13 +32,64 @@ if {serves}:
     serving = nbf.serve(visit, workers=1, limit=4, keep={keep})
     assert serving.wait(120), serving
 job = nbf.options(background=True, name={name!r}).map(visit, nbf.unmapped(gate), range(6))
-while job.counts.running < 2 if {serves} else not job.snapshot.note.startswith("waiting for a worker"):
+while (job.counts.settled, job.counts.running) != (4, 2) and {serves}:
     job.wait(0.05)
-while job.counts.settled < 4 and {serves}:
+while not ({serves} or job.snapshot.note.startswith("waiting for a worker")):
     job.wait(0.05)
 print(*(serving.pids() if {serves} else []), flush=True)
 input()
 """
+
+
+SUBMITTING = """
+import sys
+sys.path.insert(0, {root!r})
+import nbfutures as nbf
+from prefect import task
+from tests.file_gate import FileGate
+
+@task
+def visit(gate, x):
+    return gate(x)
+
+gate = FileGate({place!r})
+serving = nbf.serve(visit, workers=1, limit=2, keep=True)
+assert serving.wait(120), serving
+job = nbf.options(background=True, name={name!r}, in_flight={in_flight}).map(visit, nbf.unmapped(gate), range({items}))
+print("begun", flush=True)
+input()
+"""
+
+
+def submitted(flow_run_id):
+    """Return the task runs of a flow run that Prefect has."""
+
+    async def read():
+        client = await api_loop().client()
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+        read = []
+        while page := await client.read_task_runs(flow_run_filter=wanted, sort=TaskRunSort.ID_DESC, offset=len(read)):
+            read += page
+        return read
+
+    return api_loop().run(read(), 20)
+
+
+@pytest.fixture
+def submit(start_kernel, tmp_path, request):
+    """Start a kernel that submits items, at most so many at once, to a worker that is busy with the first two."""
+
+    def submit(name, items, in_flight):
+        root = str(request.config.rootpath)
+        made = start_kernel(
+            SUBMITTING.format(root=root, place=str(tmp_path), name=name, items=items, in_flight=in_flight)
+        )
+        assert made.read(180) == "begun"
+        return made
+
+    yield submit
+    if any("visit" in one.names for one in nbf.serve().statuses()):
+        nbf.stop_serving("visit")
 
 
 @pytest.fixture
@@ -122,6 +179,49 @@ def test_task_runs_that_a_flow_of_the_users_gave_to_workers_are_attached(served,
     assert sorted(job.values()) == [0, 2, 4]
     with pytest.raises(NbfuturesError, match="cannot be made again"):
         job.retry()
+
+
+def test_only_what_was_never_submitted_is_told_so_and_only_once_its_kernel_is_gone(submit, gate, monkeypatch):
+    monkeypatch.setattr(unseen, "_LATE_SECONDS", 1.0)
+    kernel = submit("hundreds", items=320, in_flight=230)
+    gate.wait_for(2)
+    job = nbf.attach("hundreds")
+    [flow_run] = job._run.work.found.flow_runs
+    # Submitting goes on after the job was found.
+    there = len(job._run.work.found.task_runs)
+    assert there < 200
+    eventually(lambda: len(submitted(flow_run.id)) == 230, timeout=120)
+    eventually(lambda: "to submit 90 of its items" in job.snapshot.note)
+    assert holds_for(lambda: job.counts.cancelled == 0, 2.0)
+    kernel.kill()
+    eventually(lambda: job.counts.settled)
+    assert job.counts.cancelled == 90
+    assert {str(one.error) for one in job.outcomes() if one is not None} == {
+        "Its kernel ended before it was submitted. Run it with job.retry()."
+    }
+    assert job.snapshot.note == ""
+    gate.open()
+    assert job.wait(120)
+    assert (job.counts.completed, job.counts.cancelled) == (230, 90)
+
+
+def test_what_waits_in_a_worker_of_prefects_is_not_told_as_never_submitted(submit, gate, monkeypatch):
+    monkeypatch.setattr(unseen, "_LATE_SECONDS", 0.0)
+    kernel = submit("held", items=12, in_flight=12)
+    gate.wait_for(2)
+    [flow_run] = attach.find_job("held").found.flow_runs
+    runs = eventually(lambda: len(found := submitted(flow_run.id)) == 12 and found)
+    kernel.kill()
+    # As Prefect's own workers do with what they take before they can begin it.
+    for task_run in runs:
+        if task_run.state.is_scheduled():
+            emit_task_run_state_change_event(task_run, task_run.state, Pending())
+    eventually(lambda: len(submitted(flow_run.id)) == 2)
+    job = nbf.attach("held")
+    assert len(job._run.work.found.task_runs) == 12
+    gate.open()
+    assert job.wait(60)
+    assert job.counts.completed == 12
 
 
 def _is_alive(pid):

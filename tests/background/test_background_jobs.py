@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 
 import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from tests.background.conftest import SOURCE
 from tests.support import eventually
 
 import nbfutures as nbf
@@ -35,13 +37,16 @@ def test_values_come_back_in_order(background, notebook):
     assert frame["seconds"].notna().all()
     assert frame["task_run_id"].nunique() == 10
     assert (frame["attempts"] == 1).all()
+    assert frame["worker"].str.fullmatch(r"worker [12] \(\d+\)").all()
 
 
 def test_items_run_in_both_workers_and_equal_ones_each_for_itself(background, notebook):
-    values = background.map(notebook.pick, [1] * 12).result(60)
+    job = background.map(notebook.pick, [1] * 12)
+    values = job.result(60)
     assert len({token for _, token in values}) == 12
     processes = {pid for pid, _ in values}
     assert len(processes) == 2
+    assert [int(name.split("(")[1][:-1]) for name in job.frame()["worker"]] == [pid for pid, _ in values]
     assert os.getpid() not in processes
 
 
@@ -58,6 +63,27 @@ def test_a_failing_item_is_data_and_has_the_error_that_it_raised(background, not
     assert job.failed["error"].tolist() == ["ZeroDivisionError"]
     with pytest.raises(ZeroDivisionError):
         job.result()
+
+
+@pytest.mark.parametrize("name", ["fail_deep", "fail_async"])
+def test_a_failure_shows_the_frames_of_the_worker_from_the_function_on(background, notebook, name):
+    job = background.map(getattr(notebook, name), [3])
+    assert job.wait(60)
+    told = job.failure(0).traceback
+    assert f'File "<cell>", line {notebook_line(name)}, in {name}' in told
+    assert ", in raise_own" in told
+    assert told.endswith("OwnError: 3: own")
+    assert ("ZeroDivisionError: division by zero" in told) == (name == "fail_deep")
+    assert "prefect" not in told
+    assert "nbfutures" not in told
+    assert "<cell>" in job.errors()["where"].iloc[0]
+
+
+def notebook_line(name):
+    """Return the line of a cell in which a function calls the one that raises."""
+    lines = SOURCE.split("\n")
+    start = next(number for number, line in enumerate(lines) if f"def {name}(" in line)
+    return next(number for number in range(start, len(lines)) if lines[number].strip() == "raise_own(x)") + 1
 
 
 def test_what_failed_runs_again_by_retry(background, notebook, gate):
@@ -166,11 +192,21 @@ def test_a_job_that_nobody_serves_says_so_and_can_be_cancelled(background):
     job = background.map(unserved, range(3))
     assert eventually(lambda: job.snapshot.note) == "waiting for a worker: %serve unserved"
     assert "waiting for a worker: %serve unserved" in repr(job)
+    assert re.search(r"\d workers?\b", repr(job)) is None
     job.cancel()
     assert job.wait(10)
     assert job.counts.cancelled == 3
     with pytest.raises(ItemCancelledError):
         job[0].result()
+
+
+def test_a_job_says_how_many_processes_serve_its_task(background, notebook, gate):
+    job = background.map(notebook.wait_in, nbf.unmapped(gate), range(3))
+    assert "worker" not in repr(job)
+    eventually(lambda: "(2 workers" in repr(job))
+    gate.open()
+    assert job.wait(60)
+    assert job.snapshot.workers == 2
 
 
 def test_a_job_cannot_be_paused_and_says_why(background, notebook, gate):
@@ -189,6 +225,21 @@ def test_values_come_back_where_no_event_is_heard(background, notebook, monkeypa
     monkeypatch.setattr(watcher, "get_events_subscriber", refuse)
     monkeypatch.setattr(watcher, "_current", None)
     assert background.map(notebook.double, range(3)).result(60) == [0, 2, 4]
+
+
+def test_events_that_are_told_twice_count_as_one_attempt(background, notebook, monkeypatch):
+    from nbfutures.runtime.background.watcher import RunWatcher
+
+    take = RunWatcher._take_event
+
+    def take_twice(watcher, event):
+        take(watcher, event)
+        take(watcher, event)
+
+    monkeypatch.setattr(RunWatcher, "_take_event", take_twice)
+    job = background.map(notebook.double, range(6))
+    assert job.wait(60)
+    assert job.frame()["attempts"].tolist() == [1] * 6
 
 
 def test_an_end_that_prefect_did_not_hear_of_is_told_again(background, notebook):

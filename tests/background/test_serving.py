@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support import eventually
 
 import nbfutures as nbf
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError, WorkerDiedError
+from nbfutures.runtime.background import patience
 
 FIRST = """
 from prefect import task
@@ -22,6 +24,42 @@ def answer(x):
 @task
 def hold(gate, x):
     return gate(x)
+"""
+
+DYING = """
+import os
+import signal
+import time
+from prefect import task
+
+@task
+def die(x):
+    if x in (7, 77, 777):
+        os._exit(3)
+    return x
+
+@task
+def resign(gate, x):
+    gate.note(x)
+    if x == 5:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    time.sleep(0.05)
+    return x
+
+class Slow:
+    def __init__(self, gate):
+        self.gate = gate
+
+    def __reduce__(self):
+        return unpack, (self.gate,)
+
+def unpack(gate):
+    return gate(0)
+
+@task
+def take(x):
+    return x
 """
 
 
@@ -82,17 +120,79 @@ def test_what_a_worker_ran_that_died_or_was_stopped_fails_and_runs_by_retry(serv
     eventually(lambda: job.counts.failed == 1)
     [error] = [one.error for one in job.outcomes() if one is not None]
     assert isinstance(error, WorkerDiedError)
-    assert "not served: its processes ended by themselves" in repr(serving)
-
-    other = serve(tasks["hold"], limit=1)
+    # It is started again, and goes on with the rest.
     gate.wait_for(2)
-    other.stop()
+    serving.stop()
     assert job.wait(30)
     assert job.counts.failed == 2
     assert "Its worker was stopped" in str(job.outcomes()[1].error)
     gate.open()
     serve(tasks["hold"])
     assert job.retry().result(120) == [1, 2]
+
+
+def test_a_worker_that_dies_fails_its_item_only_and_is_started_again(serve, background):
+    die = define(DYING)["die"]
+    serving = serve(die, workers=2, limit=1)
+    assert serving.wait(120), serving
+    before = set(serving.pids())
+    job = background.map(die, range(20))
+    assert job.wait(120)
+    assert (job.counts.completed, job.counts.failed) == (19, 1)
+    error = job.outcomes()[7].error
+    assert isinstance(error, WorkerDiedError)
+    assert re.match(
+        r"Item 7: Worker process [12] of die \(process id \d+\) ended \(exit code 3\) while it ran die-7\.", str(error)
+    )
+    assert serving.wait(60), serving
+    assert repr(serving).startswith("die: 2 workers; ")
+    assert len(before & set(serving.pids())) == 1
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up_and_says_so(serve, background, monkeypatch):
+    monkeypatch.setattr(patience, "RESTARTS", 1)
+    die = define(DYING)["die"]
+    serving = serve(die, workers=1, limit=1)
+    assert serving.wait(120), serving
+    job = background.map(die, [7, 77, 777])
+    eventually(lambda: "not served: worker 1 ended 2 times within a minute" in repr(serving), timeout=90)
+    eventually(lambda: job.counts.failed == 2)
+    job.cancel()
+    assert job.wait(30)
+
+
+def test_patience_ends_with_the_fourth_end_in_a_minute_that_brought_nothing():
+    now = 0.0
+    one = patience.Patience(lambda: now)
+    assert [one.allows(has_worked=False) for _ in range(4)] == [True, True, True, False]
+    assert one.allows(has_worked=True)
+    now = 61.0
+    assert [one.allows(has_worked=False) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_worker_that_is_told_to_end_begins_nothing_more_and_loses_nothing(serve, background, gate):
+    resign = define(DYING)["resign"]
+    assert serve(resign, workers=1, limit=3).wait(120)
+    job = background.map(resign, nbf.unmapped(gate), range(30))
+    assert job.wait(120), job
+    failed = [one for one in job.outcomes() if one.error is not None]
+    assert 5 in {one.index for one in failed}
+    assert len(failed) <= 3
+    assert all("Its worker was stopped" in str(one.error) for one in failed)
+    # Nothing was begun twice.
+    assert gate.came == list(range(30))
+
+
+def test_what_a_worker_had_not_begun_when_it_was_stopped_runs_in_another(serve, background, gate):
+    tasks = define(DYING)
+    first = serve(tasks["take"], workers=1, limit=1)
+    assert first.wait(120), first
+    job = background.map(tasks["take"], [tasks["Slow"](gate)])
+    gate.wait_for(1)
+    first.stop()
+    gate.open()
+    assert serve(tasks["take"], workers=1, limit=1).wait(120)
+    assert job.result(60) == [0]
 
 
 @pytest.mark.parametrize("options", [{"workers": 0}, {"workers": 1.5}, {"limit": 0}])

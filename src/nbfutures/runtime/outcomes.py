@@ -41,6 +41,8 @@ class Observed:
     task_run_id: UUID | None = None
     """Its task run, where nothing else tells it."""
     attempts: int = 0
+    begun: set[UUID] | None = None
+    """Ids of the states in which it was told to run elsewhere: each stands for an attempt, however often it is told."""
     is_left: bool = False
     """Whether it was cancelled before its function began: that is not to begin any more."""
     output: CapturedOutput | None = None
@@ -78,12 +80,17 @@ class Observed:
             task_run: All that Prefect knows of it, where that was asked for.
         """
         when = state.timestamp.timestamp()
+        is_new = False
+        if state.is_running():
+            before = self.begun or set()
+            is_new = state.id not in before
+            self.begun = before | {state.id}
+            self.attempts = max(self.attempts, len(self.begun))
         if task_run is not None and task_run.start_time is not None:
             self.started = self.started or task_run.start_time.timestamp()
             self.attempts = max(self.attempts, task_run.run_count)
-        elif state.is_running():
+        elif is_new:
             self.started = when
-            self.attempts += 1
         if state.is_final():
             # Two machines may disagree about the time.
             self.ended = max(when, self.started or when)

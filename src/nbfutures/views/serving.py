@@ -58,6 +58,11 @@ class Served(Protocol):
         """Why there are none."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why there are fewer than wanted."""
+        ...
+
 
 def serving_text(served: Sequence[Served]) -> str:
     """Return who serves which tasks, one line for each group of worker processes."""
@@ -78,6 +83,8 @@ def _line(one: Served) -> str:
         told.append("idle")
     if one.is_ending:
         told.append("ending, others have taken over")
+    if one.trouble:
+        told.append(one.trouble)
     if one.keep:
         told.append("kept when the kernel ends")
     return f"{names}: {'; '.join(told)}"

@@ -16,24 +16,24 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
-from prefect.states import Scheduled
 
-from nbfutures.errors import ItemCancelledError, NbfuturesError
+from nbfutures.errors import NbfuturesError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.options import BACKGROUND_TAG, JOB_TAG
-from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.api_loop import api_loop
 from nbfutures.runtime.background.attached_work import AttachedCalls, AttachedRuns, Found
 from nbfutures.runtime.background.here import server_id
 from nbfutures.runtime.background.manifest import Manifest, read_manifest
 from nbfutures.runtime.background.runs import BackgroundRuns, Entry, run_id_of
 from nbfutures.runtime.background.tasks import as_task
+from nbfutures.runtime.background.unseen import Unseen, read_by_id
+from nbfutures.runtime.background.worker_calls import offered_again
 from nbfutures.runtime.flow_runs.flow_end import final_state
 from nbfutures.runtime.outcomes import Observed
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun, State, TaskRun
+    from prefect.client.schemas.objects import FlowRun, TaskRun
 
     from nbfutures.runtime.contracts import Run
 
@@ -45,8 +45,6 @@ _ROUNDS = 20
 """Times that an item may have been given back while its flow run went on."""
 _KNOWN = 20
 """Names that an error tells."""
-_MISSING_SECONDS = 5.0
-"""For which an item that Prefect does not know of is waited for: another kernel may be submitting it."""
 _TURN_SECONDS = 0.2
 
 
@@ -77,8 +75,7 @@ def follow(run: Run, work: AttachedCalls | AttachedRuns) -> None:
     }
     runs.follow(entries.values())
     runs.loop.start(_take_all(runs, found))
-    began = time.monotonic()
-    missing = [index for index, entry in entries.items() if entry.run_id not in found.task_runs]
+    unseen = Unseen(run, runs, found)
     try:
         while not state.is_done:
             wake.wait(_TURN_SECONDS)
@@ -87,12 +84,8 @@ def follow(run: Run, work: AttachedCalls | AttachedRuns) -> None:
             state.set_running(runs.running())
             if run.stopped.is_set():
                 runs.cancel_waiting()
-            if missing and time.monotonic() - began > _MISSING_SECONDS:
-                lost = [index for index in missing if not runs.is_running(index) and runs.drop(index) is not None]
-                missing = []
-                told = "Its kernel ended before it was submitted. Run it with job.retry()."
-                run.settle_unrun(lost, OutcomeKind.CANCELLED, ItemCancelledError(told))
-            if not len(runs) and not state.is_done and not missing:
+            unseen.look(time.monotonic())
+            if not len(runs) and not state.is_done:
                 # What is open was given back meanwhile: a flow run of its own runs it.
                 break
     finally:
@@ -110,10 +103,7 @@ async def _take_all(runs: BackgroundRuns, found: Found) -> None:
         runs.watcher.take(task_run)
         task_state = task_run.state
         if found.was_elsewhere and task_state is not None and task_state.is_scheduled():
-            offered: State[Any] = Scheduled(
-                state_details=task_state.state_details.model_copy(update={"deferred": True})
-            )
-            await client.set_task_run_state(task_run.id, offered)
+            await client.set_task_run_state(task_run.id, offered_again(task_state.state_details))
 
 
 async def _end_flow_runs(found: Found, made: Any) -> None:
@@ -154,7 +144,9 @@ async def _find(name: str) -> AttachedCalls | AttachedRuns:
         return AttachedRuns(found)
     for flow_run, manifest in zip(flow_runs, manifests, strict=True):
         if manifest is not None:
-            found.runs.update(_ids(flow_run, manifest, found.task_runs))
+            found.runs.update(await _ids(client, flow_run, manifest, found.task_runs))
+            found.items.update(dict.fromkeys(manifest.indices, flow_run.id))
+            found.kernels[flow_run.id] = manifest.kernel
     found.runs = dict(sorted(found.runs.items()))
     # A retry may have given the items to another function.
     latest = next(manifest for manifest in reversed(manifests) if manifest is not None)
@@ -162,17 +154,27 @@ async def _find(name: str) -> AttachedCalls | AttachedRuns:
     return AttachedCalls(work, found) if work is not None else AttachedRuns(found)
 
 
-def _ids(flow_run: FlowRun, manifest: Manifest, known: dict[UUID, TaskRun]) -> dict[int, UUID]:
-    """Return, for the items of a flow run, the ids of their last task runs."""
-    made = {}
-    for index in manifest.indices:
-        made[index] = run_id_of(flow_run.id, index, 0)
-        for round_ in range(_ROUNDS):
-            # The first round here is the number of retries before this flow run.
-            run_id = run_id_of(flow_run.id, index, round_)
-            if run_id in known:
-                made[index] = run_id
-    return made
+async def _ids(
+    client: PrefectClient, flow_run: FlowRun, manifest: Manifest, known: dict[UUID, TaskRun]
+) -> dict[int, UUID]:
+    """Return, for the items of a flow run, the ids of their last task runs; those that are found are added to `known`.
+
+    Prefect's own workers take a task run out of its flow run while it waits in them, so that it is asked for by its id.
+    """
+    rounds = {index: _known_rounds(flow_run, index, known) for index in manifest.indices}
+    # The first round here is the number of retries before this flow run.
+    usual = {round_ for some in rounds.values() for round_ in some} or {0}
+    tried = range(max(usual) + 2)
+    unknown = [index for index, some in rounds.items() if not some]
+    asked = [run_id_of(flow_run.id, index, round_) for index in unknown for round_ in tried]
+    known.update({task_run.id: task_run for task_run in await read_by_id(client, asked)})
+    rounds.update({index: _known_rounds(flow_run, index, known) for index in unknown})
+    # One that is not there is expected as its kernel would submit it.
+    return {index: run_id_of(flow_run.id, index, max(some, default=min(usual))) for index, some in rounds.items()}
+
+
+def _known_rounds(flow_run: FlowRun, index: int, known: dict[UUID, TaskRun]) -> list[int]:
+    return [round_ for round_ in range(_ROUNDS) if run_id_of(flow_run.id, index, round_) in known]
 
 
 async def _flow_run(client: PrefectClient, name: str) -> FlowRun:
@@ -208,8 +210,14 @@ async def _task_runs(client: PrefectClient, flow_runs: list[FlowRun]) -> list[Ta
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=[one.id for one in flow_runs]))
     while True:
         page = await client.read_task_runs(
-            flow_run_filter=wanted, sort=TaskRunSort.EXPECTED_START_TIME_ASC, limit=_PAGE, offset=len(made)
+            flow_run_filter=wanted, sort=TaskRunSort.ID_DESC, limit=_PAGE, offset=len(made)
         )
+        # In an order that stays: what is added meanwhile moves others to the next page, where they are read twice.
         made.extend(page)
         if len(page) < _PAGE:
-            return made
+            return sorted({one.id: one for one in made}.values(), key=_when_expected)
+
+
+def _when_expected(task_run: TaskRun) -> float:
+    when = task_run.expected_start_time or task_run.created
+    return when.timestamp() if when is not None else 0.0

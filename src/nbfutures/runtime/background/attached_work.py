@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
+    from nbfutures.runtime.background.kernel_mark import KernelMark
+
 __all__ = ["AttachedCalls", "AttachedRuns", "Found"]
 
 
@@ -32,8 +34,17 @@ class Found:
     """Those that exist."""
     was_elsewhere: bool
     """Whether it was given to another run of the local server: what waited in that is not known to this one."""
+    kernels: dict[UUID, KernelMark] = field(default_factory=dict)
+    """Flow run to the kernel that submits its items."""
+    items: dict[int, UUID] = field(default_factory=dict)
+    """Item to the last flow run that has it."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the job that hold for a retry."""
+
+    def is_abandoned(self, index: int) -> bool:
+        """Tell whether the kernel that had to submit an item is certainly gone."""
+        kernel = self.kernels.get(self.items[index]) if index in self.items else None
+        return kernel is not None and kernel.is_gone
 
     @property
     def began(self) -> float | None:

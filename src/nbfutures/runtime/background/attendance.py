@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.background import serving
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Attendance", "workers_serving"]
 
 _LOOK_SECONDS = 1.0
+_COUNTS = 5
+"""Answers of which the highest counts."""
 _ALONE_SECONDS = 2.5
 """After which nobody is expected: Prefect's server forgets a worker for the moment in which it takes a task run."""
 
@@ -36,13 +39,17 @@ class Attendance:
 
     def __init__(self, loop: ApiLoop, task: Task[Any, Any] | None) -> None:
         self._loop = loop
-        self.workers = 0
-        """How many worker processes serve it, as far as is known."""
+        self._counts: deque[int] = deque(maxlen=_COUNTS)
         self._task = task
         self._seen = time.monotonic()
         """When somebody was last known to serve it; at first it is not known that nobody does."""
         self._knows = False
         self._asking: concurrent.futures.Future[None] | None = loop.start(self._ask()) if task is not None else None
+
+    @property
+    def workers(self) -> int:
+        """How many worker processes serve it; 0 if that is not known."""
+        return max(self._counts, default=0)
 
     def close(self) -> None:
         """Ask no longer."""
@@ -85,8 +92,9 @@ class Attendance:
                 _logger.debug("Prefect does not tell who serves a task", exc_info=True)
                 self._knows = False
             else:
+                # The server forgets a worker for the moment in which it takes a task run.
+                self._counts.append(found)
                 if found or not self._knows:
-                    self.workers = max(found, self.workers)
                     self._seen = time.monotonic()
                 self._knows = True
             await asyncio.sleep(_LOOK_SECONDS)

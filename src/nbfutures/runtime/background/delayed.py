@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.client.schemas.objects import State
 
+    from nbfutures.runtime.background.watcher import Told
     from nbfutures.runtime.outcomes import Observed
 
 __all__ = ["DelayedFuture"]
@@ -50,10 +51,11 @@ class DelayedFuture(PrefectFuture[Any]):
     def add_done_callback(self, fn: Callable[[PrefectFuture[Any]], None]) -> None:
         """Have `fn` called when the task run ended; to be called once."""
 
-        def tell(state: State[Any], task_run: TaskRun | None) -> None:
-            self._seen.note(state, task_run)
-            if state.is_final():
-                self._final_state = state
+        def tell(told: Told) -> None:
+            self._seen.note(told.state, told.task_run)
+            self._seen.worker = told.worker or self._seen.worker
+            if told.state.is_final():
+                self._final_state = told.state
                 self._is_done.set()
                 fn(self)
 

@@ -9,9 +9,10 @@ from uuid import UUID
 from prefect.states import Crashed
 
 from nbfutures.runtime.background.api_loop import api_loop
+from nbfutures.runtime.background.worker_calls import offered_again
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["tell_lost"]
 
@@ -19,15 +20,31 @@ _SETTLE_SECONDS = 2.0
 """Until the server has recorded what a worker said just before its end."""
 
 
-def tell_lost(run_ids: Sequence[str], why: str) -> None:
-    """Have task runs that have not ended called crashed, some seconds from now. Does not block."""
-    api_loop().start(_tell([UUID(run_id) for run_id in run_ids], why))
+def tell_lost(begun: Mapping[str, str], held: Iterable[str], who: str) -> None:
+    """Have task runs that have not ended called crashed, some seconds from now. Does not block.
+
+    Args:
+        begun: Their ids, to their names.
+        held: Ids of task runs that were not begun: they are offered to other workers again.
+        who: What had them, and how it ended.
+    """
+    loop = api_loop()
+    loop.start(_offer([UUID(run_id) for run_id in held]))
+    loop.start(_tell({UUID(run_id): name for run_id, name in begun.items()}, who))
 
 
-async def _tell(run_ids: Sequence[UUID], why: str) -> None:
-    await asyncio.sleep(_SETTLE_SECONDS)
+async def _offer(run_ids: Sequence[UUID]) -> None:
     client = await api_loop().client()
     for run_id in run_ids:
+        state = (await client.read_task_run(run_id)).state
+        if state is not None and state.is_scheduled():
+            await client.set_task_run_state(run_id, offered_again(state.state_details))
+
+
+async def _tell(begun: Mapping[UUID, str], who: str) -> None:
+    await asyncio.sleep(_SETTLE_SECONDS)
+    client = await api_loop().client()
+    for run_id, name in begun.items():
         task_run = await client.read_task_run(run_id)
         if task_run.state is None or not task_run.state.is_final():
-            await client.set_task_run_state(run_id, Crashed(message=why), force=True)
+            await client.set_task_run_state(run_id, Crashed(message=f"{who} while it ran {name}."), force=True)

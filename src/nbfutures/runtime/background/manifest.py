@@ -9,6 +9,7 @@ from prefect.results import ResultStore, get_or_create_default_task_scheduling_s
 from prefect.serializers import PickleSerializer
 
 from nbfutures.runtime.background import here
+from nbfutures.runtime.background.kernel_mark import KernelMark, this_kernel
 from nbfutures.runtime.calls.work import CallWork
 from nbfutures.runtime.remote.packing import pack, unpack
 
@@ -35,12 +36,14 @@ class Manifest:
     """Options of the job that hold for a retry, too."""
     server: str
     """Which run of the local server it was given to; empty for another server."""
+    kernel: KernelMark
+    """Which kernel submits the items."""
 
     @classmethod
     def of(cls, name: str, work: CallWork, options: JobOptions, indices: Sequence[int]) -> Manifest:
         """Return what is to be noted of a flow run."""
         kept = {"in_flight": options.in_flight, "fail_fast": options.fail_fast, "rate": options.rate}
-        return cls(name, indices, _packed(work), {**kept, "tags": options.tags}, here.server_id())
+        return cls(name, indices, _packed(work), {**kept, "tags": options.tags}, here.server_id(), this_kernel())
 
     def work(self) -> CallWork | None:
         """Return the calls; `None` if they cannot be made again here, such as without a module that they need."""

@@ -8,6 +8,8 @@ In `serving/` of the state directory, for each service (one `%serve`):
 - `ID-N.json`: what that process does, see `WorkerRecord`.
 - `ID.log`: what its processes print.
 
+`kernel-ID.lock` is held by a kernel that submits items, for as long as it lives.
+
 And `cancelled-ID`, for a flow run of which nothing more is to begin: that takes effect at once, where Prefect's server
 would have to be asked before each item.
 """
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "WORKER_LABEL",
     "ServiceRecord",
     "WorkerRecord",
     "is_cancelled",
@@ -40,6 +43,8 @@ __all__ = [
     "worker_record",
 ]
 
+WORKER_LABEL = "nbfutures.worker"
+"""Label of a task run: which worker process runs it. It costs nothing, as it is told with the states."""
 _FORGOTTEN_SECONDS = 7 * 24 * 3600.0
 """After which Prefect is asked only."""
 
@@ -93,8 +98,10 @@ class WorkerRecord:
     """Whether it takes items."""
     is_draining: bool = False
     """Whether it takes no more, and ends with the items that it has."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Ids of task runs that it has not begun, to their names."""
     running: dict[str, str] = field(default_factory=dict)
-    """Ids of task runs to their names."""
+    """Ids of those that it has begun, to their names."""
     done: int = 0
     """How many items it has run."""
 
@@ -140,14 +147,15 @@ def read_services() -> list[ServiceRecord]:
 
 
 def remove_old_logs() -> None:
-    """Remove what processes printed that ended long ago."""
+    """Remove what processes printed that ended long ago, and the locks of kernels that did."""
     _remove_old("*.log")
+    _remove_old("kernel-*.lock")
 
 
 def _remove_old(pattern: str) -> None:
     for old in serving_directory().glob(pattern):
         with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > _FORGOTTEN_SECONDS:
+            if time.time() - old.stat().st_mtime > _FORGOTTEN_SECONDS and not is_held(old):
                 old.unlink()
 
 

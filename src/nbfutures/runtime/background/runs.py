@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
-    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.client.schemas.objects import State
     from prefect.tasks import Task
 
     from nbfutures.model.outcome import Outcome
+    from nbfutures.runtime.background.watcher import Told
     from nbfutures.runtime.contracts import Run
 
 __all__ = ["BackgroundRuns", "Entry", "run_id_of"]
@@ -52,6 +53,8 @@ class Entry:
     run_id: UUID
     round: int
     seen: Observed
+    is_there: bool = False
+    """Whether Prefect is known to have its task run."""
 
 
 class BackgroundRuns:
@@ -112,6 +115,11 @@ class BackgroundRuns:
         entry = self._entries.get(index)
         return entry is not None and entry.seen.started is not None
 
+    def is_there(self, index: int) -> bool:
+        """Tell whether the item has ended, or Prefect is known to have its task run."""
+        entry = self._entries.get(index)
+        return entry is None or entry.is_there
+
     def waiting(self) -> list[Entry]:
         """Return the items that nobody has begun, as far as is known."""
         return [entry for entry in list(self._entries.values()) if entry.seen.started is None]
@@ -129,17 +137,21 @@ class BackgroundRuns:
             now = self._run.state.clock.now()
             made = outcome_of_state(state, entry.index, now=now, round_=entry.round, observed=entry.seen)
             if state.is_crashed():
-                made = made.replace(error=WorkerDiedError(f"{state.message} Run it again with job.retry()."))
+                made = made.replace(
+                    error=WorkerDiedError(f"Item {entry.index}: {state.message} Run it again with job.retry().")
+                )
             outcomes.append(made.replace(task_run_id=entry.run_id))
         if outcomes:
             self._run.settle(outcomes)
         self._attend()
 
-    def _on_state(self, entry: Entry, state: State[Any], task_run: TaskRun | None) -> None:
+    def _on_state(self, entry: Entry, told: Told) -> None:
         """Take in what the watcher tells; on its thread."""
-        entry.seen.note(state, task_run)
-        if state.is_final():
-            self._ended.append((entry, state))
+        entry.is_there = True
+        entry.seen.note(told.state, told.task_run)
+        entry.seen.worker = told.worker or entry.seen.worker
+        if told.state.is_final():
+            self._ended.append((entry, told.state))
             self._wake()
 
     def _attend(self) -> None:
@@ -149,8 +161,7 @@ class BackgroundRuns:
         note = self.attendance.note(is_needed=is_waiting)
         if note or self.attendance.is_own(state.note):
             state.set_note(note)
-        if self.attendance.workers:
-            self._run.workers = state.workers = self.attendance.workers
+        state.workers = self.attendance.workers
 
     # --- cancelling ------------------------------------------------------------------------------------------------
 

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nbfutures.errors import NbfuturesError
+from nbfutures.runtime.background import patience
 from nbfutures.runtime.background.records import WorkerRecord, serving_directory, worker_lock, worker_record
 from nbfutures.runtime.process_lock import ProcessLock
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Connection
 
 __all__ = ["Service", "ServiceStatus", "send_signal", "status_of"]
+
+_LOCK_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class ServiceStatus:
     """Whether it takes no more items."""
     error: str
     """Why there is none; empty if there is."""
+    trouble: str = ""
+    """Why there are fewer than wanted; empty if there are not."""
 
 
 class Service:
@@ -64,42 +70,108 @@ class Service:
         self.record = record
         self._connection = connection
         self.error = ""
+        self.trouble = ""
+        """Which process is not started again, and why."""
         self.processes: list[subprocess.Popen[bytes]] = []
         self.is_stopped = False
-        self.started = threading.Event()
-        """Set once its processes are there, or cannot be."""
+        self._lock = threading.Lock()
+        self._started = threading.Event()
+        self._restarting: set[int] = set()
+        self._keepers: list[threading.Thread] = []
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether processes are about to be started."""
+        return not self._started.is_set() or bool(self._restarting)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are processes, or will be."""
+        return not self._started.is_set() or any(keeper.is_alive() for keeper in self._keepers)
+
+    def join(self, timeout: float) -> None:
+        """Block until it is told what the processes had that ended, for `timeout` seconds at most."""
+        deadline = time.monotonic() + timeout
+        for keeper in self._keepers:
+            keeper.join(max(deadline - time.monotonic(), 0))
+
+    def stop(self) -> None:
+        """Have no more processes started."""
+        with self._lock:
+            self.is_stopped = True
 
     def spawn(self) -> None:
         """Start its processes, once Prefect can be reached. Blocks until then."""
         try:
             self._connection.wait_until_ready()
-            if not self.is_stopped:
-                self.processes.extend(_spawn(self.record, number) for number in range(self.record.workers))
+            with self._lock:
+                if not self.is_stopped:
+                    self.processes.extend(_spawn(self.record, number) for number in range(self.record.workers))
         except Exception as error:
             self.error = str(error)
         finally:
-            self.started.set()
-        for number, process in enumerate(self.processes):
-            threading.Thread(
-                target=copy_context().run,
-                args=(self._await_end, number, process),
-                name="nbfutures serving",
-                daemon=True,
-            ).start()
+            self._keepers = [
+                threading.Thread(
+                    target=copy_context().run, args=(self._keep_alive, number), name="nbfutures serving", daemon=True
+                )
+                for number in range(len(self.processes))
+            ]
+            for keeper in self._keepers:
+                keeper.start()
+            self._started.set()
 
-    def _await_end(self, number: int, process: subprocess.Popen[bytes]) -> None:
-        process.wait()
+    def _keep_alive(self, number: int) -> None:
+        """Start a process again whenever it ends by itself, until that is hopeless. Blocks until then."""
+        limit = patience.Patience()
+        done = 0
+        while True:
+            how = self._await_end(number)
+            left = WorkerRecord.read(worker_record(self.record.id, number))
+            self._restarting.add(number)
+            try:
+                if left is not None:
+                    self._tell_lost(number, left, how)
+                before, done = done, max(done, left.done if left is not None else 0)
+                if not self._start_again(number, done, is_hopeless=not limit.allows(has_worked=done > before)):
+                    return
+            finally:
+                self._restarting.discard(number)
+
+    def _await_end(self, number: int) -> str:
+        process = self.processes[number]
+        code = process.wait()
         if process.stdin is not None:
             with contextlib.suppress(OSError):
                 process.stdin.close()
-        left = WorkerRecord.read(worker_record(self.record.id, number))
-        if left is None or not left.running:
-            return
-        # It ended without a word: what it had is lost, and somebody may wait for that.
-        from nbfutures.runtime.background.lost import tell_lost
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # What it started ends with it, and with that the last holder of its lock.
+            os.killpg(process.pid, signal.SIGKILL)
+        return _how(code)
 
-        tell_lost(list(left.running), "Its worker process ended while it ran.")
+    def _tell_lost(self, number: int, left: WorkerRecord, how: str) -> None:
+        """Tell what a process had that ended without a word: somebody may wait for that."""
+        if left.running or left.held:
+            from nbfutures.runtime.background.lost import tell_lost
+
+            who = f"Worker process {number + 1} of {', '.join(self.record.names)} (process id {left.pid}) ended ({how})"
+            tell_lost(left.running, left.held, who)
         worker_record(self.record.id, number).unlink(missing_ok=True)
+
+    def _start_again(self, number: int, done: int, *, is_hopeless: bool) -> bool:
+        if is_hopeless and not self.is_stopped:
+            self.trouble = (
+                f"worker {number + 1} ended {patience.RESTARTS + 1} times within a minute without an item done, and is "
+                f"not started again; {serving_directory() / self.record.id}.log says why"
+            )
+            return False
+        try:
+            with self._lock:
+                if not self.is_stopped:
+                    self.processes[number] = _spawn(self.record, number, done)
+                return not self.is_stopped
+        except Exception as error:
+            self.trouble = f"worker {number + 1} cannot be started again: {error}"
+            return False
 
     def pid(self, number: int) -> int | None:
         """Return the id of a process, if it is there."""
@@ -123,8 +195,9 @@ def status_of(record: ServiceRecord, living: list[int], service: Service | None,
     notes = [WorkerRecord.read(worker_record(record.id, number)) for number in range(record.workers)]
     told = [note for number, note in enumerate(notes) if note is not None and number in living]
     error = service.error if service is not None else ""
+    trouble = service.trouble if service is not None else ""
     if not living and not is_starting and not error:
-        error = f"its processes ended by themselves; {serving_directory() / record.id}.log says why"
+        error = trouble or f"its processes ended by themselves; {serving_directory() / record.id}.log says why"
     return ServiceStatus(
         id=record.id,
         names=tuple(record.names),
@@ -137,11 +210,26 @@ def status_of(record: ServiceRecord, living: list[int], service: Service | None,
         keep=record.keep,
         is_ending=any(note.is_draining for note in told),
         error=error,
+        trouble=trouble,
     )
 
 
-def _spawn(record: ServiceRecord, number: int) -> subprocess.Popen[bytes]:
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _spawn(record: ServiceRecord, number: int, done: int = 0) -> subprocess.Popen[bytes]:
     lock = ProcessLock.acquire(worker_lock(record.id, number))
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while lock is None and time.monotonic() < deadline:
+        # What the process before it had started is ending.
+        time.sleep(0.05)
+        lock = ProcessLock.acquire(worker_lock(record.id, number))
     if lock is None:
         raise NbfuturesError(f"The files of {', '.join(record.names)} in {serving_directory()} are in use. Try again.")
     output = os.open(
@@ -149,7 +237,7 @@ def _spawn(record: ServiceRecord, number: int) -> subprocess.Popen[bytes]:
     )
     try:
         return subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "nbfutures.runtime.background.worker", record.id, str(number)],
+            [sys.executable, "-m", "nbfutures.runtime.background.worker", record.id, str(number), str(done)],
             # The other end of its input is closed when the kernel ends, however it does.
             stdin=subprocess.DEVNULL if record.keep else subprocess.PIPE,
             stdout=output,

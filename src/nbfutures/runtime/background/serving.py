@@ -32,6 +32,8 @@ __all__ = ["Service", "ServiceStatus", "close", "end", "is_outdated", "is_starti
 _LIMIT = 10
 """Items that a process runs at once, as in Prefect."""
 _END_SECONDS = 5.0
+_TELL_SECONDS = 2.0
+"""In which it is told what processes had that had to be killed."""
 _START_SECONDS = 600.0
 """In which the processes of a service start, if ever."""
 
@@ -131,7 +133,7 @@ def statuses() -> list[ServiceStatus]:
     for record in read_services():
         service = own.get(record.id)
         living = record.living()
-        is_starting = service is not None and not service.started.is_set()
+        is_starting = service is not None and service.goes_on
         is_over = not _goes_on(record) if service is not None else _is_left(record)
         if not living and is_over:
             record.remove()
@@ -146,7 +148,7 @@ def is_starting(task_key: str) -> bool:
     for service in _services:
         if service.is_stopped or service.error or task_key not in service.record.keys:
             continue
-        if not service.started.is_set():
+        if service.is_starting:
             return True
         records = [WorkerRecord.read(worker_record(service.record.id, number)) for number in service.record.living()]
         if records and not any(one is not None and one.is_ready for one in records):
@@ -226,13 +228,16 @@ def _end(records: Sequence[ServiceRecord]) -> None:
         while record.living() and time.monotonic() < deadline:
             time.sleep(0.02)
         send_signal(record, _own(record), signal.SIGKILL)
+        service = _own(record)
+        if service is not None:
+            service.join(_TELL_SECONDS)
         record.remove()
 
 
 def _mark_stopped(record: ServiceRecord) -> None:
     service = _own(record)
     if service is not None:
-        service.is_stopped = True
+        service.stop()
 
 
 def _check_target(target: Any) -> None:

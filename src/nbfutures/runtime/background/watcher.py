@@ -7,6 +7,7 @@ import itertools
 import logging
 import threading
 import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,16 +20,17 @@ from prefect.states import Failed
 
 from nbfutures.errors import ResultUnreadableError
 from nbfutures.runtime.background.api_loop import ApiLoop, api_loop
+from nbfutures.runtime.background.records import WORKER_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from prefect.client.schemas.objects import TaskRun
 
-    Tell = Callable[[State[Any], "TaskRun | None"], None]
-    """Called on the loop's thread with a state, and with the task run where that was read; it must be quick."""
+    Tell = Callable[["Told"], None]
+    """Called on the loop's thread; it must be quick."""
 
-__all__ = ["RunWatcher", "run_watcher"]
+__all__ = ["RunWatcher", "Told", "run_watcher"]
 
 _READ_SECONDS = 2.0
 """Between two looks at what no event told: events are lost where a connection breaks."""
@@ -44,6 +46,17 @@ _NAMES = ["Running", "Retrying", "Completed", "Cached", "RolledBack", "Failed", 
 _PREFIX = "prefect.task-run."
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a task run stands."""
+
+    state: State[Any]
+    task_run: TaskRun | None
+    """All that Prefect knows of it, where that was read."""
+    worker: str | None
+    """What runs it, where that has said so."""
 
 
 class RunWatcher:
@@ -84,7 +97,7 @@ class RunWatcher:
     def take(self, task_run: TaskRun) -> None:
         """Take in a task run that was read for another purpose; within the loop."""
         if task_run.state is not None:
-            self._take(task_run.id, task_run.state, task_run)
+            self._take(task_run.id, task_run.state, task_run, task_run.labels.get(WORKER_LABEL))
 
     # --- within the loop -------------------------------------------------------------------------------------------
 
@@ -132,7 +145,8 @@ class RunWatcher:
             _logger.debug("An event is not as expected", exc_info=True)
             return  # It is read.
         state.state_details.task_run_id = run_id
-        self._take(run_id, state, None)
+        labels = event.payload.get("task_run", {}).get("labels") or {}
+        self._take(run_id, state, None, labels.get(WORKER_LABEL))
 
     async def _read(self) -> None:
         """Read how those stand that were watched the longest without news."""
@@ -154,24 +168,25 @@ class RunWatcher:
                 if tell is not None:
                     self._watched[run_id] = tell
 
-    def _take(self, run_id: UUID, state: State[Any], task_run: TaskRun | None) -> None:
+    def _take(self, run_id: UUID, state: State[Any], task_run: TaskRun | None, worker: object) -> None:
         tell = self._watched.get(run_id)
         if tell is None:
             return
+        told = Told(state, task_run, worker if isinstance(worker, str) else None)
         if not state.is_final():
-            tell(state, task_run)
+            tell(told)
             return
         self._watched.pop(run_id, None)
-        task = asyncio.ensure_future(self._finish(tell, state, task_run))
+        task = asyncio.ensure_future(self._finish(tell, told))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
 
-    async def _finish(self, tell: Tell, state: State[Any], task_run: TaskRun | None) -> None:
+    async def _finish(self, tell: Tell, told: Told) -> None:
         if self._results is None:
             self._results = asyncio.Semaphore(_RESULTS_AT_ONCE)
         async with self._results:
-            told = await _with_result(state)
-        tell(told, task_run)
+            state = await _with_result(told.state)
+        tell(replace(told, state=state))
 
 
 async def _with_result(state: State[Any]) -> State[Any]:

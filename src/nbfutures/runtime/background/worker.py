@@ -1,6 +1,6 @@
 """A worker process: runs background tasks of a notebook, until its kernel is gone or it is told to end.
 
-`python -m nbfutures.runtime.background.worker SERVICE NUMBER` is started by `nbfutures.runtime.background.serving`.
+`python -m nbfutures.runtime.background.worker SERVICE NUMBER DONE` is started by the kernel that serves tasks.
 It does what Prefect's own `TaskWorker` does, and besides: it takes a task run only when it can begin it, knows tasks by
 the keys that they have in the kernel, leaves out what was cancelled, gives equal arguments a run each, and tells
 Prefect what it had in hand when it ends.
@@ -20,6 +20,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_client
@@ -31,8 +32,15 @@ from prefect.task_engine import run_task_async
 
 from nbfutures.runtime.background.endings import Endings
 from nbfutures.runtime.background.packed_tasks import read_tasks
-from nbfutures.runtime.background.records import WorkerRecord, is_cancelled, key_of_busy, read_services, worker_record
-from nbfutures.runtime.background.worker_calls import arguments_of, prepared, run_sync
+from nbfutures.runtime.background.records import (
+    WORKER_LABEL,
+    WorkerRecord,
+    is_cancelled,
+    key_of_busy,
+    read_services,
+    worker_record,
+)
+from nbfutures.runtime.background.worker_calls import arguments_of, offered_again, prepared, run_sync
 from nbfutures.runtime.server.lease import lease_server
 
 if TYPE_CHECKING:
@@ -40,7 +48,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import State
+    from prefect.client.schemas.objects import State, StateDetails
 
     from nbfutures.runtime.background.packed_tasks import PackedTask
     from nbfutures.runtime.background.records import ServiceRecord
@@ -53,11 +61,24 @@ _FULL_SECONDS = 0.5
 """For which the server may hold an item back for a worker that has no free slot."""
 _KNOWN_SECONDS = 1.0
 """For which it is believed that a job goes on: how late a cancel takes effect that comes from Prefect's interface."""
+_DOOR_SECONDS = 1.0
+"""In which the server is told that nothing more is taken."""
 _FAREWELL_SECONDS = 4.0
 """For telling Prefect what is left undone."""
 _NOTE_SECONDS = 0.2
 
 _logger = logging.getLogger("nbfutures.worker")
+
+
+@dataclass(slots=True)
+class _Taken:
+    """A task run that this process has taken from Prefect's server."""
+
+    run_id: UUID
+    details: StateDetails
+    """Of the state in which it was offered."""
+    work: asyncio.Task[None] | None = None
+    has_begun: bool = False
 
 
 class _Worker:
@@ -67,26 +88,31 @@ class _Worker:
         service: What it is.
         number: Which of its processes this is.
         packed: Its tasks.
+        done: How many items the processes before it have run.
     """
 
-    def __init__(self, service: ServiceRecord, number: int, packed: list[PackedTask]) -> None:
+    def __init__(self, service: ServiceRecord, number: int, packed: list[PackedTask], done: int) -> None:
         self._service = service
         self._tasks = {one.key: prepared(one) for one in packed}
         self._file = worker_record(service.id, number)
-        self._record = WorkerRecord(os.getpid())
+        self._name = f"worker {number + 1} ({os.getpid()})"
+        self._record = WorkerRecord(os.getpid(), done=done)
         self._record.write(self._file)
         self._executor = ThreadPoolExecutor(service.limit, thread_name_prefix="nbfutures worker")
-        self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._taken: dict[UUID, _Taken] = {}
         self._going_on: dict[UUID, float] = {}
         """When it was last known of a flow run that it goes on."""
         self._endings = Endings()
         self._is_dirty = False
-        self._is_ending = threading.Lock()
+        self._ending = threading.Lock()
+        self._is_over = False
+        """Whether nothing more is to be begun."""
         self._listener: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self) -> None:
         """Run what Prefect's server gives, until told to end."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.end, "Its worker was stopped.")
         loop.add_signal_handler(signal.SIGUSR1, self._drain)
         noting = asyncio.ensure_future(self._note())
@@ -94,8 +120,11 @@ class _Worker:
             self._listener = asyncio.ensure_future(self._listen(client))
             confirming = asyncio.ensure_future(self._endings.confirm(client))
             await asyncio.wait([self._listener])
-            if self._running:
-                await asyncio.wait(list(self._running.values()))
+            if self._is_over:
+                # The farewell ends this process.
+                await asyncio.Event().wait()
+            if self._taken:
+                await asyncio.wait([one.work for one in self._taken.values() if one.work is not None])
             confirming.cancel()
         noting.cancel()
 
@@ -143,36 +172,47 @@ class _Worker:
         )
 
     def _begin(self, client: PrefectClient, task_run: TaskRun, slots: asyncio.Semaphore) -> None:
-        self._record.running[str(task_run.id)] = task_run.name
+        key = str(task_run.id)
+        self._record.held[key] = task_run.name
         # At once: should this process be killed, this tells what it had.
         self._record.write(self._file)
-        self._running[task_run.id] = made = asyncio.ensure_future(self._run(client, task_run))
+        assert task_run.state is not None
+        self._taken[task_run.id] = taken = _Taken(task_run.id, task_run.state.state_details)
+        taken.work = asyncio.ensure_future(self._run(client, task_run, taken))
 
         def end(_: Any) -> None:
-            del self._running[task_run.id]
-            self._record.running.pop(str(task_run.id), None)
+            del self._taken[task_run.id]
+            self._record.held.pop(key, None)
+            self._record.running.pop(key, None)
             self._record.done += 1
             self._is_dirty = True
             slots.release()
 
-        made.add_done_callback(end)
+        taken.work.add_done_callback(end)
 
-    async def _run(self, client: PrefectClient, task_run: TaskRun) -> None:
+    async def _run(self, client: PrefectClient, task_run: TaskRun, taken: _Taken) -> None:
         try:
             if await self._is_cancelled(client, task_run.flow_run_id):
                 told: State[Any] = Cancelled(message="Cancelled before it ran.")
                 await client.set_task_run_state(task_run.id, told, force=True)
                 return
-            await self._call(task_run)
+            await self._call(task_run, taken)
         except Exception as error:
             _logger.exception("%s could not be run", task_run.name)
             told = Failed(message=f"The worker could not run it: {type(error).__name__}: {error}")
             await client.set_task_run_state(task_run.id, told, force=True)
 
-    async def _call(self, task_run: TaskRun) -> None:
+    async def _call(self, task_run: TaskRun, taken: _Taken) -> None:
         """Run a task run, as Prefect's own workers do."""
         task = self._tasks[task_run.task_key]
         arguments = await arguments_of(task, task_run)
+        if self._is_over:
+            # The farewell gives it back.
+            await asyncio.Event().wait()
+        taken.has_begun = True
+        self._record.running[str(task_run.id)] = self._record.held.pop(str(task_run.id))
+        self._record.write(self._file)
+        task_run.labels = {**task_run.labels, WORKER_LABEL: self._name}
         if task.isasync:
             state = await run_task_async(**arguments)
         else:
@@ -197,27 +237,44 @@ class _Worker:
     # --- ending ----------------------------------------------------------------------------------------------------
 
     def end(self, why: str) -> None:
-        """Tell Prefect what is left undone, and end this process and all that it started; from any thread."""
-        if self._is_ending.acquire(blocking=False):
-            left = list(self._running)
-            threading.Thread(target=self._say_farewell, args=(left, why), daemon=True).start()
+        """Take nothing more, tell Prefect what is left undone, and end this process and all that it started.
+
+        From any thread. What it has not begun is offered to other workers again.
+        """
+        if self._ending.acquire(blocking=False):
+            self._is_over = True
+            threading.Thread(target=self._say_farewell, args=(why,), daemon=True).start()
             threading.Thread(target=self._end_late, daemon=True).start()
 
     def _end_late(self) -> None:
         time.sleep(_FAREWELL_SECONDS)
         self._leave()
 
-    def _say_farewell(self, left: list[UUID], why: str) -> None:
+    def _say_farewell(self, why: str) -> None:
         try:
+            if self._loop is not None:
+                # It may be blocked by a task: then, nothing is taken either.
+                with contextlib.suppress(TimeoutError):
+                    asyncio.run_coroutine_threadsafe(self._leave_door(), self._loop).result(_DOOR_SECONDS)
+            left = list(self._taken.values())
             if left:
                 with get_client(sync_client=True) as client:
-                    for run_id in left:
-                        client.set_task_run_state(run_id, Crashed(message=why), force=True)
+                    for one in left:
+                        if one.has_begun:
+                            client.set_task_run_state(one.run_id, Crashed(message=why), force=True)
+                        else:
+                            client.set_task_run_state(one.run_id, offered_again(one.details))
         except Exception:
             _logger.exception("Prefect could not be told what is left undone")
         else:
             self._file.unlink(missing_ok=True)
         self._leave()
+
+    async def _leave_door(self) -> None:
+        """Have the server give what it is about to give here to others."""
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
 
     def _leave(self) -> None:
         # The process group: a flow's process pool ends, too.
@@ -269,17 +326,17 @@ def _end_with_kernel(worker: _Worker, kernel: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Be worker process number `arguments[1]` of the service `arguments[0]`."""
+    """Be worker process number `arguments[1]` of the service `arguments[0]`, which has run `arguments[2]` items."""
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO)
     # httpx tells each request.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    name, number = arguments[0], int(arguments[1])
+    name, number, done = arguments[0], int(arguments[1]), int(arguments[2])
     service = next((one for one in read_services() if one.id == name), None)
     if service is None:
         return  # It was stopped meanwhile.
     kept = lease_server() if service.keep and _has_own_server() else None
-    worker = _Worker(service, number, read_tasks(name, for_use=True))
+    worker = _Worker(service, number, read_tasks(name, for_use=True), done)
     if not service.keep:
         _end_with_kernel(worker, service.kernel)
     asyncio.run(worker.serve())

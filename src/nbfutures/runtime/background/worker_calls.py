@@ -6,31 +6,36 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.cache_policies import DEFAULT, NO_CACHE, CachePolicy
 from prefect.results import ResultStore, get_or_create_default_task_scheduling_storage
-from prefect.states import Pending
+from prefect.states import Pending, Scheduled
 from prefect.task_engine import run_task_sync
 from prefect.task_worker import read_parameters
 from prefect.utilities.annotations import NotSet
 
+from nbfutures.runtime.remote.carrying import carrying
 from nbfutures.runtime.shared_client import shared_client
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.client.schemas.objects import State, StateDetails, TaskRun
     from prefect.tasks import Task
 
     from nbfutures.runtime.background.packed_tasks import PackedTask
 
-__all__ = ["arguments_of", "prepared", "run_sync"]
+__all__ = ["arguments_of", "offered_again", "prepared", "run_sync"]
 
 
 def prepared(packed: PackedTask) -> Task[Any, Any]:
     """Return a task as it is served."""
     task = packed.unpack()
-    if task.cache_policy in (None, NO_CACHE, NotSet, DEFAULT):
+    is_own_key = task.cache_policy in (None, NO_CACHE, NotSet, DEFAULT)
+    if is_own_key:
         # By default Prefect takes the value of one item for another with the same arguments, within a flow run.
         made = task.with_options(persist_result=True, cache_policy=CachePolicy.from_cache_key_fn(_own_key))
     else:
         made = task.with_options(persist_result=True)
     made.task_key = packed.key
+    if is_own_key or getattr(made, "source_code", None) is not None:
+        # Else Prefect may take the code of the function itself for a part of the key of its value.
+        made.fn = carrying(made.fn)
     return made
 
 
@@ -68,6 +73,15 @@ async def arguments_of(task: Task[Any, Any], task_run: TaskRun) -> dict[str, Any
         "return_type": "state",
         "context": _needed(data.get("context") or {}),
     }
+
+
+def offered_again(details: StateDetails) -> State[Any]:
+    """Return the state in which Prefect's server gives a task run, which nobody has begun, to a worker.
+
+    Args:
+        details: Those of the state in which it was offered first.
+    """
+    return Scheduled(state_details=details.model_copy(update={"deferred": True}))
 
 
 def run_sync(arguments: dict[str, Any]) -> State[Any] | None:

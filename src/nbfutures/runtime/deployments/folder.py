@@ -50,9 +50,13 @@ _MODULE = '''\
 import pathlib
 import pickle
 
+from nbfutures.runtime.remote.carrying import carrying
+
 {function} = pickle.loads(pathlib.Path(__file__).with_suffix(".pkl").read_bytes())
 # Prefect looks there for the file of a flow.
 {function}.__module__ = __name__
+# What it raises is kept with its traceback.
+{function}.fn = carrying({function}.fn)
 '''
 
 
