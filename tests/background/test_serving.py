@@ -39,6 +39,15 @@ def die(x):
     return x
 
 @task
+def fall_silent_and_die(x):
+    # Nothing more is heard of what this process does.
+    from prefect import task_engine
+    if x == 3:
+        os._exit(3)
+    task_engine.emit_task_run_state_change_event = lambda **_: None
+    return x
+
+@task
 def resign(gate, x):
     gate.note(x)
     if x == 5:
@@ -147,6 +156,15 @@ def test_a_worker_that_dies_fails_its_item_only_and_is_started_again(serve, back
     assert serving.wait(60), serving
     assert repr(serving).startswith("die: 2 workers; ")
     assert len(before & set(serving.pids())) == 1
+
+
+def test_what_a_worker_had_run_is_known_though_it_died_before_prefect_heard_of_it(serve, background):
+    task = define(DYING)["fall_silent_and_die"]
+    serving = serve(task, workers=1, limit=1)
+    assert serving.wait(120), serving
+    job = background.map(task, range(4))
+    assert job.wait(120)
+    assert job.values() == [0, 1, 2, None]
 
 
 def test_a_worker_that_dies_again_and_again_is_given_up_and_says_so(serve, background, monkeypatch):

@@ -24,9 +24,10 @@ from nbfutures.runtime.background.api_loop import api_loop
 from nbfutures.runtime.background.attached_work import AttachedCalls, AttachedRuns, Found
 from nbfutures.runtime.background.here import server_id
 from nbfutures.runtime.background.manifest import Manifest, read_manifest
+from nbfutures.runtime.background.reading import read_by_id
 from nbfutures.runtime.background.runs import BackgroundRuns, Entry, run_id_of
 from nbfutures.runtime.background.tasks import as_task
-from nbfutures.runtime.background.unseen import Unseen, read_by_id
+from nbfutures.runtime.background.unseen import Unseen
 from nbfutures.runtime.background.worker_calls import offered_again
 from nbfutures.runtime.flow_runs.flow_end import final_state
 from nbfutures.runtime.outcomes import Observed

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
+from prefect.results import ResultRecord  # type: ignore[attr-defined]
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from pathlib import Path
 
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import State
 
-__all__ = ["Endings"]
+__all__ = ["Endings", "read_endings"]
 
 _LOOK_SECONDS = 3.0
 _LATE_SECONDS = 5.0
@@ -30,14 +33,20 @@ class Endings:
 
     Prefect's engine tells them by an event, which is lost where a connection breaks or the database is locked for too
     long. Whoever waits would wait for ever.
+
+    Args:
+        file: Where they are noted, for the case that this process dies before Prefect has heard of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path) -> None:
+        self._file = file
         self._states: dict[UUID, tuple[float, State[Any]]] = {}
 
     def add(self, run_id: UUID, state: State[Any]) -> None:
         """Take in how a task run ended."""
         self._states[run_id] = time.monotonic(), state
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(_line(run_id, state))
 
     async def confirm(self, client: PrefectClient) -> None:
         """Look now and then whether ends were recorded, many at once."""
@@ -51,6 +60,9 @@ class Endings:
                 await self._confirm(client, due)
             except Exception:
                 _logger.exception("Prefect does not tell how task runs ended; it is asked again")
+            else:
+                lines = [_line(run_id, state) for run_id, (_, state) in self._states.items()]
+                self._file.write_text("".join(lines), encoding="utf-8")
 
     async def _confirm(self, client: PrefectClient, due: list[UUID]) -> None:
         wanted = TaskRunFilter(id=TaskRunFilterId(any_=due))
@@ -64,3 +76,31 @@ class Endings:
         for run_id in due:
             # One that was deleted meanwhile.
             self._states.pop(run_id, None)
+
+
+def read_endings(file: Path) -> dict[UUID, Any]:
+    """Return the last states that a worker has noted, as Prefect's API takes them."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    made = {}
+    for line in lines:
+        try:
+            run_id, state = json.loads(line)
+        except ValueError:
+            continue  # It died while it wrote.
+        made[UUID(run_id)] = state
+    return made
+
+
+def _line(run_id: UUID, state: State[Any]) -> str:
+    data = state.data.metadata.model_dump(mode="json") if isinstance(state.data, ResultRecord) else None
+    told = {
+        "type": state.type.value,
+        "name": state.name,
+        "message": state.message,
+        "state_details": state.state_details.model_dump(mode="json"),
+        "data": data,
+    }
+    return json.dumps([str(run_id), told]) + "\n"

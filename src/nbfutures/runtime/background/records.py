@@ -6,6 +6,7 @@ In `serving/` of the state directory, for each service (one `%serve`):
 - `ID.tasks`: the tasks, packed.
 - `ID-N.lock`: held by worker process N for as long as it lives.
 - `ID-N.json`: what that process does, see `WorkerRecord`.
+- `ID-N.ends`: how items ended that it has run in the last seconds, see `Endings`.
 - `ID.log`: what its processes print.
 
 `kernel-ID.lock` is held by a kernel that submits items, for as long as it lives.
@@ -39,6 +40,7 @@ __all__ = [
     "read_services",
     "remove_old_logs",
     "serving_directory",
+    "worker_endings",
     "worker_lock",
     "worker_record",
 ]
@@ -134,6 +136,11 @@ def worker_lock(service: str, number: int) -> Path:
 def worker_record(service: str, number: int) -> Path:
     """Where a worker process notes what it does."""
     return serving_directory() / f"{service}-{number}.json"
+
+
+def worker_endings(service: str, number: int) -> Path:
+    """Where a worker process notes the ends that Prefect may not have heard of yet."""
+    return serving_directory() / f"{service}-{number}.ends"
 
 
 def read_services() -> list[ServiceRecord]:

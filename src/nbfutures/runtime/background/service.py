@@ -12,10 +12,17 @@ import time
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from nbfutures.errors import NbfuturesError
 from nbfutures.runtime.background import patience
-from nbfutures.runtime.background.records import WorkerRecord, serving_directory, worker_lock, worker_record
+from nbfutures.runtime.background.records import (
+    WorkerRecord,
+    serving_directory,
+    worker_endings,
+    worker_lock,
+    worker_record,
+)
 from nbfutures.runtime.process_lock import ProcessLock
 
 if TYPE_CHECKING:
@@ -129,8 +136,7 @@ class Service:
             left = WorkerRecord.read(worker_record(self.record.id, number))
             self._restarting.add(number)
             try:
-                if left is not None:
-                    self._tell_lost(number, left, how)
+                self._tell_lost(number, left, how)
                 before, done = done, max(done, left.done if left is not None else 0)
                 if not self._start_again(number, done, is_hopeless=not limit.allows(has_worked=done > before)):
                     return
@@ -148,13 +154,20 @@ class Service:
             os.killpg(process.pid, signal.SIGKILL)
         return _how(code)
 
-    def _tell_lost(self, number: int, left: WorkerRecord, how: str) -> None:
+    def _tell_lost(self, number: int, left: WorkerRecord | None, how: str) -> None:
         """Tell what a process had that ended without a word: somebody may wait for that."""
-        if left.running or left.held:
-            from nbfutures.runtime.background.lost import tell_lost
+        from nbfutures.runtime.background.endings import read_endings
+        from nbfutures.runtime.background.lost import tell_ends, tell_lost
 
+        file = worker_endings(self.record.id, number)
+        ends = read_endings(file)
+        if ends:
+            tell_ends(ends)
+        file.unlink(missing_ok=True)
+        if left is not None and (left.running or left.held):
             who = f"Worker process {number + 1} of {', '.join(self.record.names)} (process id {left.pid}) ended ({how})"
-            tell_lost(left.running, left.held, who)
+            begun = {run_id: name for run_id, name in left.running.items() if UUID(run_id) not in ends}
+            tell_lost(begun, left.held, who)
         worker_record(self.record.id, number).unlink(missing_ok=True)
 
     def _start_again(self, number: int, done: int, *, is_hopeless: bool) -> bool:

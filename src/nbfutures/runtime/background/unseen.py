@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
-
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime.background.reading import read_by_id
 
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Sequence
     from uuid import UUID
 
-    from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import TaskRun
 
     from nbfutures.runtime.background.attached_work import Found
     from nbfutures.runtime.background.runs import BackgroundRuns
     from nbfutures.runtime.contracts import Run
 
-__all__ = ["Unseen", "read_by_id"]
+__all__ = ["Unseen"]
 
 _LATE_SECONDS = 15.0
 """In which Prefect's server has recorded what a kernel sent just before its end, also where its database is busy."""
-_PAGE = 200
 _NEVER = "Its kernel ended before it was submitted. Run it with job.retry()."
 _NOTE = "waiting for the kernel that began it to submit"
 
@@ -92,12 +89,3 @@ class Unseen:
             state.set_note(f"{_NOTE} {len(self._left):,} of its items")
         elif state.note.startswith(_NOTE):
             state.set_note(f"{_NOTE} {len(self._left):,} of its items" if is_waiting else "")
-
-
-async def read_by_id(client: PrefectClient, ids: Sequence[UUID]) -> list[TaskRun]:
-    """Return those of some task runs that are there."""
-    made: list[TaskRun] = []
-    for start in range(0, len(ids), _PAGE):
-        wanted = TaskRunFilter(id=TaskRunFilterId(any_=list(ids[start : start + _PAGE])))
-        made += await client.read_task_runs(task_run_filter=wanted, limit=_PAGE)
-    return made

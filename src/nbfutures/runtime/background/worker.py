@@ -38,6 +38,7 @@ from nbfutures.runtime.background.records import (
     is_cancelled,
     key_of_busy,
     read_services,
+    worker_endings,
     worker_record,
 )
 from nbfutures.runtime.background.worker_calls import arguments_of, offered_again, prepared, run_sync
@@ -102,7 +103,7 @@ class _Worker:
         self._taken: dict[UUID, _Taken] = {}
         self._going_on: dict[UUID, float] = {}
         """When it was last known of a flow run that it goes on."""
-        self._endings = Endings()
+        self._endings = Endings(worker_endings(service.id, number))
         self._is_dirty = False
         self._ending = threading.Lock()
         self._is_over = False
