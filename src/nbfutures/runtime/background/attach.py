@@ -26,6 +26,7 @@ from nbfutures.runtime.background.here import server_id
 from nbfutures.runtime.background.manifest import Manifest, read_manifest
 from nbfutures.runtime.background.reading import read_by_id
 from nbfutures.runtime.background.runs import BackgroundRuns, Entry, run_id_of
+from nbfutures.runtime.background.task_keys import with_steady_key
 from nbfutures.runtime.background.tasks import as_task
 from nbfutures.runtime.background.unseen import Unseen
 from nbfutures.runtime.background.worker_calls import offered_again
@@ -67,7 +68,7 @@ def follow(run: Run, work: AttachedCalls | AttachedRuns) -> None:
         run.note_flow_run(flow_run.id)
     state.set_phase(JobPhase.RUNNING)
     wake = threading.Event()
-    task = as_task(work.target) if isinstance(work, AttachedCalls) else None
+    task = with_steady_key(as_task(work.target)) if isinstance(work, AttachedCalls) else None
     runs = BackgroundRuns(run, [one.id for one in found.flow_runs], task, wake.set)
     run.attach_follower(runs.is_running)
     entries = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.background.records import serving_directory
+from nbfutures.runtime.background.task_keys import steady_key
 from nbfutures.runtime.background.tasks import as_task
 from nbfutures.runtime.remote.packing import pack, unpack, unsendable_function
 
@@ -25,8 +26,8 @@ class PackedTask:
     """A task that is to be served elsewhere."""
 
     name: str
-    key: str
-    """What Prefect knows it by. It follows from the code's bytes, and these are not the same once it was sent."""
+    keys: tuple[str, ...]
+    """What Prefect knows it by: its own key, which is another one once the task was sent, and the steady one."""
     data: bytes
 
     def unpack(self) -> Task[Any, Any]:
@@ -46,7 +47,7 @@ def pack_task(target: Any) -> PackedTask:
         data = pack(task)
     except Exception as error:
         raise unsendable_function(task.fn, {}, task.name, error) from None
-    return PackedTask(task.name, task.task_key, data)
+    return PackedTask(task.name, tuple(dict.fromkeys([task.task_key, steady_key(task)])), data)
 
 
 def write_tasks(service: str, tasks: Sequence[PackedTask]) -> None:
@@ -71,5 +72,5 @@ def read_tasks(service: str, *, for_use: bool = False) -> list[PackedTask]:
     return [PackedTask(*columns) for columns in content["tasks"]]
 
 
-def _columns(task: PackedTask) -> tuple[str, str, bytes]:
-    return task.name, task.key, task.data
+def _columns(task: PackedTask) -> tuple[str, tuple[str, ...], bytes]:
+    return task.name, task.keys, task.data

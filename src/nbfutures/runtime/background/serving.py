@@ -174,7 +174,7 @@ def _record(packed: Sequence[Any], workers: int, limit: int, *, keep: bool) -> S
     return ServiceRecord(
         id=secrets.token_hex(6),
         names=[task.name for task in packed],
-        keys=[task.key for task in packed],
+        keys=[key for task in packed for key in task.keys],
         workers=workers,
         limit=limit,
         keep=keep,

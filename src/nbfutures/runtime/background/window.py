@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from prefect.context import FlowRunContext
@@ -11,6 +10,7 @@ from nbfutures.errors import ItemSkippedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.background.manifest import Manifest, write_manifest
 from nbfutures.runtime.background.runs import BackgroundRuns, Entry, run_id_of
+from nbfutures.runtime.background.task_keys import with_steady_key
 from nbfutures.runtime.background.tasks import as_task
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.remote.packing import unpicklable_argument
@@ -156,4 +156,4 @@ class BackgroundWindow:
 
 def _prepared(target: Any, options: JobOptions) -> PreparedTask:
     # A copy: Prefect notes on a task that its results are kept.
-    return PreparedTask(copy.copy(as_task(target)), options, target)
+    return PreparedTask(with_steady_key(as_task(target)), options, target)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["arguments_of", "offered_again", "prepared", "run_sync"]
 
 
-def prepared(packed: PackedTask) -> Task[Any, Any]:
-    """Return a task as it is served."""
+def prepared(packed: PackedTask, key: str) -> Task[Any, Any]:
+    """Return a task as it is served under one of its keys."""
     task = packed.unpack()
     is_own_key = task.cache_policy in (None, NO_CACHE, NotSet, DEFAULT)
     if is_own_key:
@@ -32,7 +32,7 @@ def prepared(packed: PackedTask) -> Task[Any, Any]:
         made = task.with_options(persist_result=True, cache_policy=CachePolicy.from_cache_key_fn(_own_key))
     else:
         made = task.with_options(persist_result=True)
-    made.task_key = packed.key
+    made.task_key = key
     if is_own_key or getattr(made, "source_code", None) is not None:
         # Else Prefect may take the code of the function itself for a part of the key of its value.
         made.fn = carrying(made.fn)

@@ -18,6 +18,7 @@ from prefect import Flow, State, Task
 from prefect.utilities.callables import get_call_parameters
 
 from nbfutures.runtime.background.delayed import DelayedFuture
+from nbfutures.runtime.background.task_keys import with_steady_key
 from nbfutures.runtime.outcomes import Ending, Observed
 from nbfutures.runtime.tasks.observing import observe
 from nbfutures.runtime.watching.watched_futures import refuse_if_cancelled
@@ -84,7 +85,7 @@ def _with_watched_delay(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(task, *args, **kwargs)
         refuse_if_cancelled(watched.run)
         seen = Observed(queued=watched.run.state.clock.now())
-        future = original(task, *args, **kwargs)
+        future = original(with_steady_key(task), *args, **kwargs)
         watched.add(DelayedFuture(future, seen), seen, {"task": task.name, **_parameters(task, args, kwargs)})
         return future
 
