@@ -166,6 +166,8 @@ class Service:
         file.unlink(missing_ok=True)
         if left is not None and (left.running or left.held):
             who = f"Worker process {number + 1} of {', '.join(self.record.names)} (process id {left.pid}) ended ({how})"
+            if self.is_stopped:
+                who = "Its worker was stopped"
             begun = {run_id: name for run_id, name in left.running.items() if UUID(run_id) not in ends}
             tell_lost(begun, left.held, who)
         worker_record(self.record.id, number).unlink(missing_ok=True)
