@@ -216,9 +216,7 @@ def test_what_waits_in_a_worker_of_prefects_is_not_told_as_never_submitted(submi
     gate.wait_for(2)
     [flow_run] = attach.find_job("held").found.flow_runs
     eventually(lambda: len(submitted(flow_run.id)) == 12)
-    waiting = eventually(
-        lambda: len(found := [one for one in submitted(flow_run.id) if not _runs(one)]) == 10 and found
-    )
+    waiting = eventually(lambda: len(found := waiting_of(flow_run.id)) == 10 and found)
     kernel.kill()
     # As Prefect's own workers do with what they take before they can begin it.
     for task_run in waiting:
