@@ -357,3 +357,29 @@ def test_a_summary_comes_by_itself(join):
     asked = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=job._run.flow_run_ids))
     with get_client(sync_client=True) as client:
         assert eventually(lambda: client.read_artifacts(artifact_filter=asked))
+
+
+# --- the kernel is killed ---------------------------------------------------------------------------------------------
+
+KILLED = """
+import time
+import nbfutures as nbf
+
+quick = nbf.map(abs, range(3))
+quick.wait()
+begun = nbf.map(time.sleep, [600])
+while not begun.counts.running:
+    time.sleep(0.05)
+print(quick._run.flow_run_id, begun._run.flow_run_id, flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_run_of_a_kernel_that_was_killed_is_crashed(start_kernel):
+    kernel = start_kernel(KILLED)
+    quick, begun = kernel.read(120).split()
+    kernel.kill()
+    with get_client(sync_client=True) as client:
+        eventually(lambda: client.read_flow_run(begun).state.is_crashed())  # noqa: PLW0108 - read anew each time
+        assert client.read_flow_run(begun).state.message == "The kernel ended while the job ran."
+        assert client.read_flow_run(quick).state.is_completed()

@@ -23,6 +23,7 @@ from tests.support import eventually, holds_for
 from nbfutures.errors import ServerStartError
 from nbfutures.runtime.process_lock import ProcessLock, is_held
 from nbfutures.runtime.server import lease as server
+from nbfutures.runtime.server.abandoned import open_runs, tell_crashed
 from nbfutures.runtime.server.health import authorization
 from nbfutures.runtime.server.lease import ServerLease, check_health, lease_server, server_state
 from nbfutures.runtime.server.server_environment import server_environment
@@ -462,11 +463,19 @@ def test_a_forked_child_that_exits_does_not_free_the_lease_of_its_parent(tmp_pat
     assert not server_state.has_leases(state, "test")
 
 
-def test_the_lease_of_a_dead_process_is_swept_away(tmp_path):
-    state = server_state.open_state_directory(tmp_path)
-    (server_state.leases_directory(state) / "test-1234-dead").touch()
-    assert not server_state.has_leases(state, "test")
-    assert not list(server_state.leases_directory(state).iterdir())
+def test_the_lease_of_a_dead_process_is_none_and_is_swept_away(tmp_path):
+    lease, _lock = imaginary(tmp_path)
+    state = server_state.state_directory(tmp_path)
+    (server_state.leases_directory(state) / "other-1234-dead").touch()
+    assert not server_state.has_leases(state, "other")
+    tell_crashed(state, lease._record)
+    assert server_state.has_leases(state, "test")
+    assert len(list(server_state.leases_directory(state).iterdir())) == 1
+
+
+def test_flow_runs_that_were_begun_and_have_not_ended_are_open():
+    assert open_runs([]) == []
+    assert open_runs(["+a", "+b", "-a", "+c", "-d", "+b"]) == ["b", "c"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"id": 1}'])

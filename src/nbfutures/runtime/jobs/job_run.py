@@ -296,6 +296,8 @@ class JobRun:
     def note_flow_run(self, flow_run_id: UUID) -> None:
         """Tell the job which flow run of Prefect's is its own from now on."""
         self.flow_run_ids.append(flow_run_id)
+        if self.session.lease is not None and not self.options.background:
+            self.session.lease.note_open(flow_run_id)
         place = ui_place(self.session)
         if place is not None:
             self.state.put_link(_LINK, place.login(flow_run_path(flow_run_id)), is_first=True)
@@ -364,6 +366,9 @@ class JobRun:
             run_job(self, self.work, indices, self.session)
         finally:
             self.left = time.monotonic()
+            if self.session.lease is not None:
+                for flow_run_id in self.flow_run_ids:
+                    self.session.lease.note_ended(flow_run_id)
 
     def attach_dispatcher(self, dispatcher: Dispatcher) -> None:
         """Take a new dispatcher; it starts as the job stands: paused or being cancelled, perhaps."""

@@ -1,4 +1,4 @@
-"""Ask a Prefect API whether it is there, with the standard library alone: importing Prefect takes seconds."""
+"""Talk to a Prefect API with the standard library alone: importing Prefect takes seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-__all__ = ["Health", "authorization", "check_health", "lets_in"]
+__all__ = ["Health", "authorization", "check_health", "lets_in", "post"]
 
 _DETAIL_WIDTH: Final = 200  # characters
 
@@ -53,7 +53,7 @@ def check_health(
         headers: Sent along, such as those of `authorization`.
         tls: For https; if None, the system's certificates.
     """
-    return _get(f"{api_url.rstrip('/')}/health", timeout, headers=headers, tls=tls)
+    return _ask(f"{api_url.rstrip('/')}/health", timeout, headers=headers, tls=tls)
 
 
 def authorization(auth: str) -> dict[str, str]:
@@ -65,14 +65,24 @@ def lets_in(api_url: str, auth: str, timeout: float) -> bool:
     """Tell whether the API is up and takes this `user:password`; timeout in seconds as for `check_health`."""
     # Health, which is free for all to ask, comes first: while our server starts, nothing should get the secret.
     return (
-        check_health(api_url, timeout).ok and _get(f"{api_url}/admin/version", timeout, headers=authorization(auth)).ok
+        check_health(api_url, timeout).ok and _ask(f"{api_url}/admin/version", timeout, headers=authorization(auth)).ok
     )
 
 
-def _get(
-    url: str, timeout: float, *, headers: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None
+def post(url: str, content: str, timeout: float, *, auth: str) -> Health:
+    """Post JSON to a URL, and tell how that went; timeout in seconds as for `check_health`."""
+    return _ask(url, timeout, headers={**authorization(auth), "Content-Type": "application/json"}, content=content)
+
+
+def _ask(
+    url: str,
+    timeout: float,
+    *,
+    headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+    content: str | None = None,
 ) -> Health:
-    """Read a URL, and tell how that went; arguments as for `check_health`. Redirects are not followed."""
+    """Read a URL, or post to it, and tell how that went; arguments as above. Redirects are not followed."""
     try:
         parts = urllib.parse.urlsplit(url)
         host = parts.hostname
@@ -84,7 +94,7 @@ def _get(
     if host == "localhost" or host.startswith("127.") or host == "::1":
         handlers.append(urllib.request.ProxyHandler({}))  # no proxy can reach this machine's own loopback
     try:
-        request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310 - checked above
+        request = urllib.request.Request(url, content.encode() if content else None, headers=dict(headers or {}))  # noqa: S310 - checked above
         with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as response:
             status, body = int(response.status), response.read(_DETAIL_WIDTH)
     except urllib.error.HTTPError as error:

@@ -7,6 +7,7 @@ waits for the server, but `ServerLease.wait_until_ready`; nothing imports Prefec
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -23,10 +24,12 @@ import filelock
 from nbfutures.errors import ServerStartError
 from nbfutures.runtime.process_lock import ProcessLock, is_held
 from nbfutures.runtime.server import server_state
+from nbfutures.runtime.server.abandoned import ENDED, OPEN
 from nbfutures.runtime.server.health import Health, check_health, lets_in
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from uuid import UUID
 
     from nbfutures.runtime.server.server_state import ServerRecord
 
@@ -122,6 +125,19 @@ class ServerLease:
             self._path.unlink(missing_ok=True)
             self._lock.close()
 
+    def note_open(self, flow_run_id: UUID) -> None:
+        """Have a flow run be called crashed if this process ends before `note_ended`, such as by a kill."""
+        self._write(f"{OPEN}{flow_run_id}")
+
+    def note_ended(self, flow_run_id: UUID) -> None:
+        """Say that a flow run has ended, or is to go on without this process."""
+        self._write(f"{ENDED}{flow_run_id}")
+
+    def _write(self, line: str) -> None:
+        # A disk that is full must not end a job.
+        with contextlib.suppress(OSError, ValueError):
+            os.write(self._lock.descriptor, f"{line}\n".encode("ascii"))
+
     def _answers(self) -> bool:
         current = server_state.read_record(self._state)
         if current is not None and current.id == self._record.id:
@@ -189,9 +205,6 @@ def _running(state: Path) -> ServerRecord | None:
 def _start(state: Path) -> ServerRecord:
     for left in state.glob("supervisor-*.lock"):  # by supervisors that were killed
         left.unlink(missing_ok=True)
-    for left in server_state.leases_directory(state).iterdir():  # by processes that were killed after their server
-        if not is_held(left):
-            left.unlink(missing_ok=True)
     log = state / "server.log"
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.replace(log.with_name("server.log.1"))

@@ -139,12 +139,8 @@ def ui_directory(state: Path) -> Path:
 
 
 def has_leases(state: Path, record_id: str) -> bool:
-    """Tell whether a process holds a lease on the server; files of processes that ended are removed on the way."""
-    for path in leases_directory(state).glob(f"{record_id}-*"):
-        if is_held(path):
-            return True
-        path.unlink(missing_ok=True)
-    return False
+    """Tell whether a process holds a lease on the server."""
+    return any(is_held(path) for path in leases_directory(state).glob(f"{record_id}-*"))
 
 
 def read_record(state: Path) -> ServerRecord | None:

@@ -24,6 +24,7 @@ from typing import Final
 
 from nbfutures.runtime.process_lock import ProcessLock
 from nbfutures.runtime.server import server_state
+from nbfutures.runtime.server.abandoned import tell_crashed
 from nbfutures.runtime.server.health import lets_in
 from nbfutures.runtime.server.server_environment import server_environment
 from nbfutures.runtime.server.server_state import LOOPBACK, ServerRecord
@@ -145,6 +146,8 @@ class _Supervisor:
                 self._forget()
                 return _End.SIGNAL
             ready = ready or lets_in(self._record.api_url, self._record.auth, _TICK)
+            if ready:
+                tell_crashed(self._state, self._record)
             quiet = activity.quiet_for(now)
             if server_state.has_leases(self._state, self._record.id):
                 unused_since = None
