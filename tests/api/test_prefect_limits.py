@@ -80,6 +80,7 @@ def test_a_limit_that_does_not_exist_is_told_with_how_to_make_it(tag):
     ("args", "more", "message"),
     [
         (("db", -1), {}, "whole number of slots, 0 or more, got -1"),
+        (("db", 0), {"tag": True}, "A tag limit takes 1 slot or more"),
         (("db", 1.5), {}, "whole number of slots"),
         (("", 1), {}, "must be a text that is not empty"),
         (("tag:db", 1), {}, "tag=True"),

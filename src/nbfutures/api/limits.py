@@ -27,7 +27,7 @@ def limit(name: str, slots: int | None = None, /, *, tag: bool = False, per_seco
 
     Args:
         name: What it is called; for a tag limit, the tag.
-        slots: How many run at once; 0 lets none start. Not given: the limit is left as it is.
+        slots: How many run at once; 0 lets none start (not for tags). Not given: the limit is left as it is.
         tag: Whether it is a limit of the task runs with a tag, which Prefect's tasks obey by themselves.
         per_second: How many slots become free by themselves each second, for Prefect's `rate_limit(name)`; 0 for a
             limit of how many run at once, which a new one is.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from traitlets import TraitError
 
 from nbfutures import api
+from nbfutures.magics.advice import advise
 from nbfutures.magics.completion import make_matcher
 from nbfutures.magics.job_magics import FuturesJobMagics
 from nbfutures.magics.session_magics import FuturesSessionMagics
@@ -49,6 +50,8 @@ def load_ipython_extension(ip: InteractiveShell) -> None:
         matcher = make_matcher(ip)
         ip.Completer.custom_matchers.append(matcher)
         stack.callback(ip.Completer.custom_matchers.remove, matcher)
+        ip.events.register("post_run_cell", advise)
+        stack.callback(ip.events.unregister, "post_run_cell", advise)
         of_session.undo = stack.pop_all()
     _warm_up()
 

@@ -57,5 +57,6 @@ def read_limit_line(line: str, namespace: dict[str, Any]) -> LimitLine:
     if not name and (options or is_deletion):
         raise UsageError("The name of the limit is missing. Write it as in: %limit db 4, or %limit --tag db 4.")
     if is_deletion and (slots is not None or "per_second" in options):
-        raise UsageError(f"To delete a limit takes no number. Write: %limit {name} --delete.")
+        tag = "--tag " if options.get("tag") else ""
+        raise UsageError(f"To delete a limit takes no number. Write: %limit {tag}{name} --delete.")
     return LimitLine(name, slots, options, is_deletion, given.has_semicolon)

@@ -45,6 +45,9 @@ def set_limit(session: Session, name: str, slots: int, *, is_tag: bool, per_seco
     check_name(name, is_tag=is_tag)
     if isinstance(slots, bool) or not isinstance(slots, int) or slots < 0:
         raise InvalidOptionError(f"A limit takes a whole number of slots, 0 or more, got {slots!r}.")
+    if is_tag and not slots:
+        # Prefect fails such task runs, and does not hold them back.
+        raise InvalidOptionError("A tag limit takes 1 slot or more. To have task runs wait, pause their jobs.")
     if per_second is not None and (isinstance(per_second, bool) or not _is_rate(per_second)):
         raise InvalidOptionError(f"per_second must be a number of slots per second, 0 or more, got {per_second!r}.")
     if is_tag and per_second is not None:
