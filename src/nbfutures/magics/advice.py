@@ -29,7 +29,8 @@ def advice_on(error: BaseException | None) -> str:
     if isinstance(error, AttributeError) and not isinstance(error, NbfuturesError) and _FLOW.search(str(error)):
         return (
             "Prefect's flows have no such method: call the flow, or run it in the background with "
-            "nbf.run(my_flow, ...). To have it run by workers, call it in a task: that has .delay(), .submit() and .map()."
+            "nbf.run(my_flow, ...). To have it run by workers, call it in a task: that has .delay(), .submit() and "
+            ".map()."
         )
     if isinstance(error, RuntimeError) and str(error) == _LOOPS:
         return (
