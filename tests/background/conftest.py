@@ -67,6 +67,15 @@ def keep_lock(x):
     return threading.Lock()
 
 @task
+def fail_with_lock(x):
+    import threading
+    class Bad(Exception):
+        def __init__(self, told):
+            super().__init__(told)
+            self.lock = threading.Lock()
+    raise Bad("no luck")
+
+@task
 def fall_silent(x):
     # The worker's events are lost for a second.
     import threading
@@ -104,7 +113,7 @@ def notebook():
 def served(server, notebook):
     """Two worker processes that serve its tasks, each two items at once."""
     names = ["double", "pick", "invert", "fail_once", "wait_in", "double_async", "keep_lock", "fall_silent", "triple"]
-    names += ["fail_deep", "fail_async"]
+    names += ["fail_deep", "fail_async", "fail_with_lock"]
     serving = nbf.serve(*(getattr(notebook, name) for name in names), workers=2, limit=2)
     assert serving.wait(120), serving
     yield serving

@@ -262,6 +262,19 @@ def test_a_value_that_cannot_be_kept_is_told_as_such(background, notebook):
     assert "cannot be read from Prefect's result storage" in str(job.outcomes()[0].error)
 
 
+def test_an_error_that_cannot_be_kept_is_told_in_words(background, notebook):
+    job = background.map(notebook.fail_with_lock, [1])
+    assert job.wait(60)
+    error = str(job.outcomes()[0].error)
+    assert error.startswith("It failed: Task run encountered an exception Bad: no luck")
+    assert "cannot be pickled" in error
+
+
+def test_a_lambda_cannot_be_served_and_is_refused(background):
+    with pytest.raises(MapArgumentsError, match="found by its name, and a lambda has none"):
+        background.map(lambda x: x, [1])
+
+
 @pytest.mark.parametrize(
     ("options", "advice"),
     [

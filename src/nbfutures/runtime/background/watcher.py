@@ -197,11 +197,17 @@ async def _with_result(state: State[Any]) -> State[Any]:
     try:
         value = await read(raise_on_failure=False)
     except Exception as error:
-        told = ResultUnreadableError(
+        why = (
             f"It ran, but its value cannot be read from Prefect's result storage ({type(error).__name__}: {error}). "
             f"Return something that can be pickled; workers on other machines need a storage that is shared "
             f"(@task(result_storage=...))."
         )
+        if not state.is_completed():
+            why = (
+                f"It failed: {state.message}. The error itself cannot be read from Prefect's result storage, since it "
+                f"cannot be pickled, or the storage is not shared; job.logs() has its traceback."
+            )
+        told = ResultUnreadableError(why)
         told.__cause__ = error
         return Failed(data=told, message=str(told), timestamp=state.timestamp, state_details=state.state_details)
     # A copy of a state would be given another time.

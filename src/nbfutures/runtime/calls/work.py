@@ -233,6 +233,10 @@ def check_callable(target: Any, *, is_background: bool = False) -> None:
             f"Background tasks are Prefect tasks, or functions, which become ones; got {type(target).__name__}. "
             f"Define a function and put @task above it."
         )
+    if is_background and name_of(target) == "<lambda>":
+        raise MapArgumentsError(
+            "A background task is found by its name, and a lambda has none. Write a def with @task above it, and serve it."
+        )
     if is_prefect_flow(target):
         raise MapArgumentsError(
             f"{name_of(target)!r} is a Prefect flow, which has no items. Run it in the background: nbf.run(flow, ...); "
