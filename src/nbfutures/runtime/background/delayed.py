@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from prefect.futures import PrefectFuture
-from prefect.states import Pending
+from prefect.states import Cancelled, Pending
 
 from nbfutures.runtime.background.watcher import run_watcher
 
@@ -36,6 +36,7 @@ class DelayedFuture(PrefectFuture[Any]):
         self._seen = seen
         self._is_done = threading.Event()
         self._final_state: State[Any] | None = None
+        self._then: Callable[[PrefectFuture[Any]], None] | None = None
 
     @property
     def task_run_id(self) -> UUID:
@@ -49,15 +50,28 @@ class DelayedFuture(PrefectFuture[Any]):
 
     def add_done_callback(self, fn: Callable[[PrefectFuture[Any]], None]) -> None:
         """Have `fn` called when the task run ended; to be called once."""
+        self._then = fn
+        if self._is_done.is_set():
+            fn(self)
+            return
 
         def tell(state: State[Any], task_run: TaskRun | None) -> None:
             self._seen.note(state, task_run)
             if state.is_final():
-                self._final_state = state
-                self._is_done.set()
-                fn(self)
+                self._end(state)
 
         run_watcher().watch({self.task_run_id: tell})
+
+    def leave(self, why: str) -> None:
+        """Follow the task run no longer, which nobody is to begin: here, it was cancelled."""
+        run_watcher().forget([self.task_run_id])
+        self._end(Cancelled(message=why))
+
+    def _end(self, state: State[Any]) -> None:
+        self._final_state = state
+        self._is_done.set()
+        if self._then is not None:
+            self._then(self)
 
     def wait(self, timeout: float | None = None) -> None:
         """Block until the task run ended, or for `timeout` seconds."""
