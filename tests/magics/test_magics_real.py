@@ -8,6 +8,7 @@ import traceback
 
 import pytest
 from tests.magics.flow_cells import FLOW_CELLS
+from tests.support import eventually
 
 from nbfutures import api
 
@@ -133,3 +134,31 @@ def test_a_limit_is_made_used_shown_and_deleted(nb):
     assert "of a cell: 2 slots" in repr(nb("%limit"))
     assert nb("%limit 'of a cell' --delete") is None
     assert "There is no limit 'of a cell'" in nb.run("%limit 'of a cell'").usage_error
+
+
+_DELAYS = """
+import asyncio
+futures = [slow.delay(x) for x in range(2)]
+await asyncio.gather(*[future.result_async() for future in futures])
+"""
+_SLOW = "from prefect import task\n@task\ndef slow(x): return x"
+
+
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        ([_SLOW, f"%%flow -q -o job\n{_DELAYS}"], "waiting for a worker: %serve slow"),
+        (
+            [f"%%flow -q -o job\n{_SLOW}\n{_DELAYS}"],
+            "waiting for a worker: define slow in a cell of its own, and serve it: %serve slow",
+        ),
+    ],
+)
+def test_a_flow_that_waits_for_workers_says_what_to_write(nb, cells, note):
+    for cell in cells:
+        nb(cell)
+    job = nb.ns["job"]
+    eventually(lambda: job.snapshot.note == note)
+    job.cancel()
+    assert job.wait(15)
+    assert job.counts.cancelled == 2

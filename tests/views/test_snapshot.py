@@ -34,6 +34,8 @@ def snapshot(name="parse", phase=JobPhase.RUNNING, workers=4, elapsed=11.0, **mo
         ({"phase": JobPhase.DONE, "counts": Counts(completed=3, cancelled=2)}, "cancelled"),
         ({"phase": JobPhase.DONE, "counts": Counts(completed=3, failed=1, cancelled=2)}, "cancelled, 1 failed"),
         ({"phase": JobPhase.DONE, "counts": Counts(completed=3, cancelled=2), "crashed": True}, "crashed"),
+        ({"phase": JobPhase.DONE, "counts": Counts(completed=3), "is_flow": True, "is_cancelled": True}, "cancelled"),
+        ({"phase": JobPhase.DONE, "counts": Counts(), "is_flow": True, "is_cancelled": True}, "cancelled"),
     ],
 )
 def test_the_state_is_said_in_words(more, state):

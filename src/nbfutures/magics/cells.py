@@ -27,6 +27,7 @@ from nbfutures.magics.syntax import (
     uncalled_flow,
 )
 from nbfutures.runtime.event_loop import run_here
+from nbfutures.runtime.flow_cells import FLOW_CELL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -185,7 +186,7 @@ def flow_function(cell: Cell, name: str, namespace: Mapping[str, Any]) -> Callab
         trees.append(ast.Expression(body[-1].value))
         del body[-1]
     parts = [cell.compile(tree, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) for tree in trees]
-    variables = _visible(namespace, parts)
+    variables = _visible(namespace, parts) | {FLOW_CELL: True}
 
     def run() -> Any:
         __tracebackhide__ = True

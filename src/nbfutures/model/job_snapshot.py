@@ -59,6 +59,8 @@ class JobSnapshot:
     """Pages about the job: what they are called, and their addresses."""
     crashed: bool = False
     """Whether the job as a whole could not go on."""
+    is_cancelled: bool = False
+    """Whether it is a flow that was cancelled."""
     is_flow: bool = False
     """Whether it is a flow, which may end well without any item."""
 

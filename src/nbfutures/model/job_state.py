@@ -7,6 +7,7 @@ import threading
 from array import array
 from typing import TYPE_CHECKING
 
+from nbfutures.errors import ItemCancelledError
 from nbfutures.model.clock import Clock, SystemClock
 from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Reopened, Settled
 from nbfutures.model.job_snapshot import Counts, JobSnapshot
@@ -227,7 +228,7 @@ class JobState:
         """Record that the job as a whole cannot go on; its items are to be settled by the caller."""
         with self.changed:
             self._crashed = error
-            self._note = f"{type(error).__name__}: {error}"
+            self._note = str(error) if self._is_cancelled() else f"{type(error).__name__}: {error}"
             self.changed.notify_all()
 
     def subscribe(self, listener: Callable[[JobEvent], None]) -> Callable[[], None]:
@@ -331,13 +332,17 @@ class JobState:
                 seconds_left=left if not self._open_ended else None,
                 speed_up=totals.speed_up,
                 note=self._note,
-                crashed=self._crashed is not None,
+                crashed=self._crashed is not None and not self._is_cancelled(),
+                is_cancelled=self._is_cancelled(),
                 is_flow=self.is_flow,
                 is_open_ended=self._open_ended,
                 dry_run=self.dry_run if self.is_done else None,
             )
 
     # --- with the lock held ------------------------------------------------------------------------------------
+
+    def _is_cancelled(self) -> bool:
+        return isinstance(self._crashed, ItemCancelledError)
 
     def _settled(self) -> int:
         return sum(self._totals.kinds.values())

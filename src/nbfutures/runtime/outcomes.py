@@ -7,7 +7,7 @@ import concurrent.futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prefect.exceptions import UpstreamTaskError
+from prefect.exceptions import ObjectNotFound, UpstreamTaskError
 from prefect.results import ResultRecord  # type: ignore[attr-defined]
 
 from nbfutures.errors import ItemCancelledError, ItemSkippedError, ItemTimeoutError, JobCrashedError
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.shared_loop import SharedLoop
 
-__all__ = ["LEFT", "Ending", "Observed", "outcome_of", "outcome_of_call", "outcome_of_state", "problem_of"]
+__all__ = [
+    "LEFT",
+    "Ending",
+    "Observed",
+    "explain_not_found",
+    "outcome_of",
+    "outcome_of_call",
+    "outcome_of_state",
+    "problem_of",
+]
 
 LEFT = "Cancelled before it ran, while Prefect held its task run back. Run it with job.retry()."
 
@@ -159,6 +168,7 @@ def _outcome(
     if kind is OutcomeKind.FAILED and observed.error is not None and not isinstance(error, ItemTimeoutError):
         # What the function raised, also where Prefect stumbled over it, such as an error that has no text.
         error = observed.error.with_traceback(observed.traceback)
+    explain_not_found(error)
     if isinstance(error, ItemCancelledError) and str(error) == LEFT:
         # It began in the moment in which it was left.
         kind = OutcomeKind.CANCELLED
@@ -179,6 +189,15 @@ def _outcome(
         round=round_,
         traceback=error.__traceback__ if error is not None else None,
     )
+
+
+def explain_not_found(error: BaseException | None) -> None:
+    """Have an error of Prefect's that has no text, since its server has answered 404, say what is not there."""
+    if isinstance(error, ObjectNotFound) and not error.help_message:
+        error.help_message = (
+            "Prefect knows no such deployment or flow run, or whatever was asked for by name or id. A name is "
+            "'flow/deployment'; nbf.serve(flow, name=...) makes a deployment of a flow of the notebook."
+        )
 
 
 def problem_of(future: PrefectFuture[Any]) -> BaseException | None:

@@ -142,6 +142,8 @@ def _is_page(url: str) -> bool:
 
 def _state_words(snapshot: JobSnapshot) -> str:
     if snapshot.is_done:
+        if snapshot.is_cancelled:
+            return "cancelled"
         if snapshot.crashed:
             return "failed" if snapshot.is_flow else "crashed"
         return "completed" if snapshot.is_flow and not snapshot.counts.total else _end_words(snapshot.counts)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.background import serving
 from nbfutures.runtime.background.records import key_of_busy
+from nbfutures.runtime.flow_cells import is_of_a_flow_cell
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -76,6 +77,8 @@ class Attendance:
                 f"{_WAITING}: {name} is served with other code than this job's. Serve that again: %serve {name}; or "
                 f"give the items to the new code: job.cancel(), then job.retry({name})"
             )
+        if is_of_a_flow_cell(self._task.fn):
+            return f"{_WAITING}: define {name} in a cell of its own, and serve it: %serve {name}"
         return f"{_WAITING}: %serve {name}"
 
     @staticmethod

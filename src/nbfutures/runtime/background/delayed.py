@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from prefect.futures import PrefectFuture
-from prefect.states import Pending
+from prefect.states import Cancelled, Pending
 
 from nbfutures.runtime.background.watcher import run_watcher
 
@@ -37,6 +37,7 @@ class DelayedFuture(PrefectFuture[Any]):
         self._seen = seen
         self._is_done = threading.Event()
         self._final_state: State[Any] | None = None
+        self._then: Callable[[PrefectFuture[Any]], None] | None = None
 
     @property
     def task_run_id(self) -> UUID:
@@ -50,16 +51,31 @@ class DelayedFuture(PrefectFuture[Any]):
 
     def add_done_callback(self, fn: Callable[[PrefectFuture[Any]], None]) -> None:
         """Have `fn` called when the task run ended; to be called once."""
+        self._then = fn
+        if self._is_done.is_set():
+            fn(self)
+            return
 
         def tell(told: Told) -> None:
             self._seen.note(told.state, told.task_run)
             self._seen.worker = told.worker or self._seen.worker
             if told.state.is_final():
-                self._final_state = told.state
-                self._is_done.set()
-                fn(self)
+                self._end(told.state)
 
         run_watcher().watch({self.task_run_id: tell})
+
+    def leave(self, why: str) -> None:
+        """Follow the task run no longer, which nobody is to begin: here, it was cancelled."""
+        run_watcher().forget([self.task_run_id])
+        self._end(Cancelled(message=why))
+
+    def _end(self, state: State[Any]) -> None:
+        if self._is_done.is_set():
+            return
+        self._final_state = state
+        self._is_done.set()
+        if self._then is not None:
+            self._then(self)
 
     def wait(self, timeout: float | None = None) -> None:
         """Block until the task run ended, or for `timeout` seconds."""

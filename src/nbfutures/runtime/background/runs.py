@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prefect.states import Cancelled, Cancelling, Running
+from prefect.states import Cancelling, Running
 
 from nbfutures.errors import ItemCancelledError, WorkerDiedError
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.api_loop import ApiLoop, api_loop
 from nbfutures.runtime.background.attendance import Attendance
+from nbfutures.runtime.background.left import tell_cancelled
 from nbfutures.runtime.background.records import mark_cancelled
 from nbfutures.runtime.background.watcher import run_watcher
 from nbfutures.runtime.outcomes import Observed, outcome_of_state
@@ -36,8 +37,6 @@ __all__ = ["BackgroundRuns", "Entry", "run_id_of"]
 
 _CANCELLED = "Cancelled before it ran. Run it with job.retry()."
 _TELL_SECONDS = 10.0
-_MARKED_MOST = 500
-"""Task runs that are called cancelled in Prefect, one by one; workers go by the flow run."""
 
 
 def run_id_of(flow_run_id: UUID, index: int, round_: int) -> UUID:
@@ -180,12 +179,12 @@ class BackgroundRuns:
             self._run.settle_unrun(
                 [entry.index for entry in stopped], OutcomeKind.CANCELLED, ItemCancelledError(_CANCELLED)
             )
-            self.loop.start(self._mark([entry.run_id for entry in stopped[:_MARKED_MOST]]))
+            tell_cancelled([entry.run_id for entry in stopped], _CANCELLED)
         if self._entries and self.attendance.is_deserted(time.monotonic()):
             left = [entry for entry in list(self._entries.values()) if self.drop(entry.index) is not None]
             told = "Cancelled while it ran: no worker is left that could end it. Run it again with job.retry()."
             self._run.settle_unrun([entry.index for entry in left], OutcomeKind.CANCELLED, ItemCancelledError(told))
-            self.loop.start(self._mark([entry.run_id for entry in left[:_MARKED_MOST]]))
+            tell_cancelled([entry.run_id for entry in left], _CANCELLED)
 
     def go_on(self) -> None:
         """Have workers begin items again, after a cancel. Blocks for a call of the API, at most 20 s."""
@@ -203,12 +202,3 @@ class BackgroundRuns:
         client = await self.loop.client()
         for flow_run_id in self._flow_run_ids:
             await client.set_flow_run_state(flow_run_id, state, force=True)
-
-    async def _mark(self, run_ids: list[UUID]) -> None:
-        # For those who look at Prefect's pages only: its own workers run what is in their queue all the same.
-        client = await self.loop.client()
-        for run_id in run_ids:
-            try:
-                await client.set_task_run_state(run_id, Cancelled(message=_CANCELLED), force=True)
-            except Exception:  # noqa: S112 - it may not exist yet
-                continue

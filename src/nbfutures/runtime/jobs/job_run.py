@@ -57,8 +57,10 @@ class JobRun:
         self.options = options
         self.session = session
         self.workers = workers_of(options)
-        # Of flow runs of a deployment, nobody knows how many may run at once; of background tasks, it is asked.
-        known_workers = 0 if options.deployment is not None or options.background else self.workers
+        # Of flow runs of a deployment, and of what other code runs, nobody knows how many may run at once; who serves
+        # background tasks is asked.
+        is_known = work.owns_calls and options.deployment is None and not options.background
+        known_workers = self.workers if is_known else 0
         self.state = JobState(name, work.known_length or 0, workers=known_workers, is_flow=work.is_flow)
         if work.known_length is None:
             self.state.set_open_ended(is_open=True)

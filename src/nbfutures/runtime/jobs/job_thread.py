@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_job"]
 
+_NOT_BEGUN = "The flow was cancelled before it began. Run it again, such as by nbf.run(flow, ...)."
+
 
 def run_job(run: Run, work: Work, indices: Sequence[int], connection: Connection) -> None:
     """Run items of a job to their end. Blocks; raises nothing: what goes wrong is told on the job.
@@ -39,6 +41,8 @@ def run_job(run: Run, work: Work, indices: Sequence[int], connection: Connection
             if run.stopped.is_set() and run.state.crashed is None:
                 told = ItemCancelledError("Cancelled before it ran. Run it with job.retry().")
                 run.settle_open(OutcomeKind.CANCELLED, told)
+                if work.is_flow:
+                    run.fail(ItemCancelledError(_NOT_BEGUN))
                 run.state.set_open_ended(is_open=False)
             else:
                 run.crash(error)

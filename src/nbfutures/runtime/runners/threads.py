@@ -53,6 +53,10 @@ class ThreadsRunner(ThreadPoolTaskRunner[Any]):
         self._coroutines: dict[int, BoundedLoop] = {}
         self._levels_lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Prefect pickles the flow, and so its runner, with the arguments of what it delays.
+        return ThreadsRunner, (self._max_workers, self._nested)
+
     def duplicate(self) -> ThreadsRunner:
         """Return a new runner of the same sizes."""
         return ThreadsRunner(self._max_workers, self._nested)

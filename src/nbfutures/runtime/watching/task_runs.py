@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,11 @@ from nbfutures.runtime.flow_runs.flow_run import flow_settings, wait_for_futures
 from nbfutures.runtime.flow_runs.flow_watch import Watched, watched_in_prefect
 from nbfutures.runtime.flow_runs.summaries import record_summary
 from nbfutures.runtime.names import flow_name, template_of
-from nbfutures.runtime.outcomes import Observed
+from nbfutures.runtime.outcomes import Observed, explain_not_found
 from nbfutures.runtime.processes.start import mend_main
 from nbfutures.runtime.runners import make_flow_runner
 from nbfutures.runtime.tasks.lasting_print import lasting_print
+from nbfutures.runtime.watching.cancelled_flow import CancelledFlow
 from nbfutures.runtime.watching.watched_calls import watched_calls
 from nbfutures.runtime.watching.watched_futures import WatchedFutures
 from nbfutures.runtime.watching.watching_runner import WatchingRunner
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run
 
 __all__ = ["run_flow", "watch_futures"]
+
+_CANCELLED = "The flow was cancelled."
 
 
 def watch_futures(run: Run, futures: Sequence[PrefectFuture[Any]], items: list[Item]) -> None:
@@ -74,16 +78,22 @@ def run_flow(
     mend_main()
     run.state.set_phase(JobPhase.RUNNING)
     wait_for_futures(run, run.options.wait_for)
-    if run.state.is_done or run.stopped.is_set():
-        run.state.set_open_ended(is_open=False)
+    if run.state.is_done:
         return
+    if run.stopped.is_set():
+        raise ItemCancelledError(_CANCELLED)
     made: Flow[Any, Any] = target if isinstance(target, Flow) else _flow_of(target, run)
     note = _NoteFlowRun(run)
+    feed = Feed(run.name)
+    watched = WatchedFutures(run, feed, items)
+    cancelled = CancelledFlow(watched, lambda: _let_go(run, note))
+    failure: BaseException | None = None
     has_returned = False
     try:
-        with Feed(run.name) as feed, note, lasting_print():
-            watched = WatchedFutures(run, feed, items)
-            run.on_cancel(watched.cancel_queued)
+        with feed, note, lasting_print():
+            run.on_cancel(cancelled.begin)
+            if run.stopped.is_set():
+                cancelled.begin()
             named = made.with_options(
                 task_runner=WatchingRunner(made.task_runner, watched),
                 flow_run_name=made.flow_run_name or template_of(run.name),
@@ -91,29 +101,45 @@ def run_flow(
             )
             try:
                 with flow_settings(run):
-                    run.result = _call_flow(run, watched, named, args, kwargs)
+                    run.result = _call_flow(run, watched, cancelled, lambda: named(*args, **kwargs))
                 has_returned = True
             finally:
                 watched.close()
     except BaseException as error:
-        run.fail(ItemCancelledError("The flow was cancelled.") if run.stopped.is_set() else _explained(error))
-    finally:
-        run.state.set_open_ended(is_open=False)
-    if run.flow_run_id is not None and (note.is_cancelled or (run.stopped.is_set() and not has_returned)):
+        failure = ItemCancelledError(_CANCELLED) if run.stopped.is_set() else _explained(error)
+    if cancelled.finish():
+        _end(run, note, failure, is_cancelled=run.stopped.is_set() and not has_returned)
+    elif run.flow_run_id is not None:
+        # By its end, Prefect has put the flow run into another state.
+        force_cancelled(run, run.flow_run_id)
+    watched.delayed.close()
+
+
+def _let_go(run: Run, note: _NoteFlowRun) -> None:
+    """End the job of a flow that hangs in its thread."""
+    # From here on, this is what tells Prefect of the job's end.
+    run.thread = threading.current_thread()
+    note.close()
+    _end(run, note, ItemCancelledError(_CANCELLED), is_cancelled=True)
+
+
+def _end(run: Run, note: _NoteFlowRun, failure: BaseException | None, *, is_cancelled: bool) -> None:
+    if failure is not None:
+        run.fail(failure)
+    run.state.set_open_ended(is_open=False)
+    if run.flow_run_id is not None and (note.is_cancelled or is_cancelled):
         # The flow itself knows of no cancel: it ended as failed, or Prefect did not take its final state.
         force_cancelled(run, run.flow_run_id)
     record_summary(run, run.flow_run_id)
 
 
-def _call_flow(
-    run: Run, futures: WatchedFutures, named: Flow[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Any:
+def _call_flow(run: Run, futures: WatchedFutures, cancelled: CancelledFlow, call: Callable[[], Any]) -> Any:
     def call_here() -> Any:
         with watched_calls(futures):
-            called = named(*args, **kwargs)
+            called = call()
             if not inspect.iscoroutine(called):
                 return called
-            return asyncio.run(called) if run.caller is None else run_here(called)
+            return asyncio.run(cancelled.awaited(called)) if run.caller is None else run_here(called)
 
     return call_here() if run.caller is None else run.caller.call(call_here)
 
@@ -146,6 +172,10 @@ class _NoteFlowRun:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Notice nothing more."""
         self._stack.close()
 
     def __call__(self, flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG002 - Prefect's names for a hook
@@ -170,7 +200,8 @@ _TASKS_ONLY = frozenset({"delay", "submit", "map", "apply_async"})
 
 
 def _explained(error: BaseException) -> BaseException:
-    """Return an error that says what to write instead, where a flow was used as a task."""
+    """Return an error that says what to write instead, where Prefect's does not."""
+    explain_not_found(error)
     if not isinstance(error, AttributeError) or not isinstance(error.obj, Flow) or error.name not in _TASKS_ONLY:
         return error
     called = error.obj.fn.__name__

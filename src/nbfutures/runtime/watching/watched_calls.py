@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from prefect import Flow, State, Task
+from prefect.context import FlowRunContext
 from prefect.utilities.callables import get_call_parameters
 
 from nbfutures.runtime.background.delayed import DelayedFuture
@@ -85,8 +86,13 @@ def _with_watched_delay(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(task, *args, **kwargs)
         refuse_if_cancelled(watched.run)
         seen = Observed(queued=watched.run.state.clock.now())
-        future = original(with_steady_key(task), *args, **kwargs)
-        watched.add(DelayedFuture(future, seen), seen, {"task": task.name, **_parameters(task, args, kwargs)})
+        served = with_steady_key(task)
+        future = original(served, *args, **kwargs)
+        context = FlowRunContext.get()
+        flow_run = context.flow_run if context is not None else None
+        watched.delayed.add(served, seen, flow_run.id if flow_run is not None else watched.run.flow_run_id)
+        arguments = {"task": task.name, **_parameters(task, args, kwargs)}
+        watched.add(DelayedFuture(future, seen), seen, arguments, can_leave=True)
         return future
 
     return delay
@@ -138,7 +144,7 @@ class _Call:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watched.end_call(self._index, Ending(error=error) if error is not None else self._ending)
+        self._watched.end_call(self._index, Ending(error=error) if error is not None else self._ending, self._seen)
 
 
 def _parameters(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,9 @@ class WatchingRunner(TaskRunner[Any]):
         refuse_if_cancelled(run)
         clock = run.state.clock
         seen = Observed(queued=clock.now())
-        if isinstance(self._inner, ThreadPoolTaskRunner | AtOnceRunner):
+        # Elsewhere, nobody knows here at once that a function begins, nor can keep it from that.
+        is_here = isinstance(self._inner, ThreadPoolTaskRunner | AtOnceRunner)
+        if is_here:
             made = observe(task, seen, clock.now, is_watched=run.caller is not None)
             future = self._inner.submit(made, parameters, wait_for, dependencies)
         elif isinstance(self._inner, ProcessPoolTaskRunner):
@@ -79,7 +81,8 @@ class WatchingRunner(TaskRunner[Any]):
         else:
             # On a cluster of the user's, whose workers may not reach the kernel.
             future = self._inner.submit(task, parameters, wait_for, dependencies)
-        self._watched.add(future, seen, {"task": task.name, **parameters})
+        can_leave = is_here and not task.isgenerator
+        self._watched.add(future, seen, {"task": task.name, **parameters}, can_leave=can_leave)
         return future
 
     def __enter__(self) -> Self:
