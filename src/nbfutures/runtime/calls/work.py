@@ -235,7 +235,7 @@ def check_callable(target: Any, *, is_background: bool = False) -> None:
         )
     if is_background and name_of(target) == "<lambda>":
         raise MapArgumentsError(
-            "A background task is found by its name, and a lambda has none. Write a def with @task above, and serve that."
+            "A background task is found by its name, and a lambda has none. Put @task above a def, and serve that."
         )
     if is_prefect_flow(target):
         raise MapArgumentsError(
