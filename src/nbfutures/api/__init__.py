@@ -77,7 +77,11 @@ def options(**changes: Any) -> Submitter:
 
     Examples:
         >>> nbf.options(workers=4, retries=2).map(fetch, urls)
+        >>> nbf.options(runner="processes").map(simulate, seeds)
+        >>> nbf.options(limit="db", rate=10).map(query, keys)  # a slot of the limit each; ten a second at most
+        >>> nbf.options(background=True).map(fetch_task, urls)  # run by workers: nbf.serve(fetch_task)
         >>> nbf.options(deployment="etl/nightly").map([{"day": "mon"}, {"day": "tue"}])
+        >>> nbf.options(wait_for=[prepared]).map(fetch, urls)  # not before another job has completed
     """
     return Submitter(changes)
 
@@ -106,6 +110,8 @@ def map(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:  # noqa: A
         >>> job = nbf.map(len, ["a", "bb"])
         >>> job.result()
         [1, 2]
+        >>> nbf.map(score, models, nbf.unmapped(table))  # the same table for every model
+        >>> nbf.map(parse, nbf.map(fetch, urls))  # each item as soon as its own input is there
     """
     return Submitter({}).map(fn, *args, **kwargs)
 
@@ -124,6 +130,11 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
 
     Raises:
         MapArgumentsError: If the arguments do not fit `fn`.
+
+    Examples:
+        >>> job = nbf.submit(pow, 2, 10)
+        >>> job.result()
+        1024
     """
     return Submitter({}).submit(fn, *args, **kwargs)
 
@@ -132,13 +143,7 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
 def run(flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
     """Run a Prefect flow in the background; its task runs are the job's items. Does not block.
 
-    Items are the task runs that the flow submits or calls, and those of flows that it calls in turn, in this process::
-
-        @flow
-        def report(days):
-            return clean.map(days).result()
-
-        job = nbf.run(report, ["mon", "tue"])
+    Items are the task runs that the flow submits or calls, and those of flows that it calls in turn, in this process.
 
     Args:
         flow: A Prefect flow, or a function, which becomes one.
@@ -150,6 +155,18 @@ def run(flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
 
     Raises:
         MapArgumentsError: If `flow` is neither, or does not take the arguments.
+
+    Examples:
+        >>> @flow
+        ... def report(days):
+        ...     cleaned = clean.map(days)
+        ...     return total.submit(cleaned, wait_for=[check.submit()]).result()
+        >>> job = nbf.run(report, ["mon", "tue"])
+
+        >>> @flow
+        ... async def pages(urls):  # `async` flows and flows that call other flows, too
+        ...     return await asyncio.gather(*[fetch(url) for url in urls])
+        >>> job = nbf.run(pages, urls)
     """
     return Submitter({}).run(flow, *args, **kwargs)
 
@@ -166,6 +183,10 @@ def track(futures: Any) -> Job:
 
     Raises:
         MapArgumentsError: If there is no Prefect future among them.
+
+    Examples:
+        >>> job = nbf.track([fetch.delay(url) for url in urls])
+        >>> job.frame()
     """
     return Submitter({}).track(futures)
 

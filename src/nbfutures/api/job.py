@@ -88,6 +88,10 @@ class Job:
         """Address of the job's flow run in Prefect's UI; `None` before Prefect knows of it.
 
         On JupyterHub and Binder, where the notebook's own server passes Prefect's pages on, a path on that server.
+
+        Examples:
+            >>> job.url
+            'http://127.0.0.1:24612/runs/flow-run/0190d1c2-...'
         """
         return self._run.url
 
@@ -176,6 +180,10 @@ class Job:
         Raises:
             Exception: The first error, as soon as it is known. The other items go on; see `job.failed`.
             TimeoutError: If the job is not done in time.
+
+        Examples:
+            >>> nbf.map(len, ["a", "bb"]).result()
+            [1, 2]
         """
         __tracebackhide__ = True  # a failed item's own frames come next
         try:
@@ -207,6 +215,10 @@ class Job:
 
         Raises:
             TimeoutError: If the job is not done in time.
+
+        Examples:
+            >>> for outcome in job.as_completed():
+            ...     print(outcome.index, outcome.value, outcome.error)
         """
         return as_settled(self._run.state, timeout)
 
@@ -223,7 +235,12 @@ class Job:
     # --- steering --------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Cancel what has not started; what runs ends by itself. Does not block."""
+        """Cancel what has not started; what runs ends by itself, or is ended with the runners that can. Does not block.
+
+        Examples:
+            >>> job.cancel()
+            >>> job.retry()  # runs the rest after all
+        """
         self._run.cancel()
 
     def pause(self) -> None:
@@ -246,6 +263,11 @@ class Job:
 
         Raises:
             MapArgumentsError: If `fn` does not take the job's arguments.
+
+        Examples:
+            >>> job.retry()
+            >>> job.retry(errors=TimeoutError)
+            >>> job.retry(mended_parse)
         """
         wanted = None if errors is None else errors if isinstance(errors, tuple) else (errors,)
         for one in wanted or ():
@@ -270,7 +292,12 @@ class Job:
         return frames.summary(self._run.state)
 
     def frame(self) -> DataFrame:
-        """Return a table with one row for each item, also for those that have not ended."""
+        """Return a table with one row for each item, also for those that have not ended.
+
+        Examples:
+            >>> job.frame()
+            >>> job.frame().query("outcome == 'completed' and seconds > 1")
+        """
         from nbfutures.views import frames
 
         return frames.frame(self._run.state, self._run)

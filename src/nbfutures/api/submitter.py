@@ -80,7 +80,11 @@ class Submitter:
 
     @with_brief_errors
     def run(self, flow: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
-        """As `nbfutures.run`, with these options."""
+        """As `nbfutures.run`, with these options.
+
+        Examples:
+            >>> job = nbf.options(name="report of May", tags=["may"]).run(report, days)
+        """
         work = FlowWork(flow, args, kwargs)
         work.check_options(
             [name for name, value in self._changes.items() if name not in {"dry_run", "background"} or value]
@@ -89,7 +93,11 @@ class Submitter:
 
     @with_brief_errors
     def track(self, futures: Any, /) -> Job:
-        """As `nbfutures.track`, with these options."""
+        """As `nbfutures.track`, with these options.
+
+        Examples:
+            >>> job = nbf.options(name="pages").track(fetch.map(urls))
+        """
         return self._start(TrackedWork(futures), "tracked futures")
 
     @property

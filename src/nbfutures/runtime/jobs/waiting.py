@@ -36,6 +36,10 @@ def as_completed(futures: Any, timeout: float | None = None) -> Iterator[Prefect
 
     Raises:
         TimeoutError: If some have not ended in time.
+
+    Examples:
+        >>> for future in nbf.as_completed([first_job, second_job]):
+        ...     print(future.result(raise_on_failure=False))
     """
     from prefect.futures import as_completed as prefect_as_completed
 
@@ -70,6 +74,9 @@ def wait(futures: Any, timeout: float | None = None) -> DoneAndNotDoneFutures[An
 
     Returns:
         Prefect's named pair of sets: `done` and `not_done`.
+
+    Examples:
+        >>> done, not_done = nbf.wait([first_job, second_job], timeout=60)
     """
     from prefect.futures import DoneAndNotDoneFutures
 
