@@ -408,6 +408,27 @@ def end_leases(folder):
 # --- Prefect's own ---------------------------------------------------------------------------------------------------
 
 
+def with_missing(x):
+    with concurrency("not-there"):
+        return x
+
+
+async def with_missing_async(x):
+    async with async_concurrency("not-there"):
+        return x
+
+
+@pytest.mark.parametrize("function", [with_missing, task(with_missing), with_missing_async])
+def test_a_job_whose_items_use_a_limit_that_does_not_exist_says_how_to_create_it(function):
+    job = nbf.map(function, range(3))
+    assert job.result(60) == [0, 1, 2]
+    told = (
+        "Prefect has no limit 'not-there' and lets items pass. Create it, for example with 4 slots: %limit not-there 4"
+    )
+    eventually(lambda: job.snapshot.note == told)
+    assert "%limit not-there 4" in repr(job)
+
+
 def with_concurrency(args):
     with concurrency("own", occupy=1, strict=True):
         return hold(args)

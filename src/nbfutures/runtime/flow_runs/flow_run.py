@@ -23,6 +23,7 @@ from nbfutures.runtime.flow_runs.summaries import record_summary
 from nbfutures.runtime.lanes.inline_lane import InlineLaneWindow, InlineTaskWindow
 from nbfutures.runtime.lanes.lane_window import LaneWindow
 from nbfutures.runtime.lanes.lane_work import LaneWork
+from nbfutures.runtime.limits.missing import missing_limits_told
 from nbfutures.runtime.names import argument_words, flow_name, run_name
 from nbfutures.runtime.runners import KERNEL_RUNNERS, make_runner
 from nbfutures.runtime.runners.threads import nesting
@@ -242,10 +243,11 @@ def _note_cluster(run: Run, runner: Any) -> None:
 
 @contextmanager
 def flow_settings(run: Run) -> Iterator[None]:
-    """Within it, a flow run on this thread has the job's tags and does not wait a second for its heartbeat to end."""
+    """Within it, a flow run on this thread is the job's, and does not wait a second for its heartbeat to end."""
     # The environment cannot say "no heartbeat"; and this is for our flow runs only.
     nesting.set(0)
-    with flow_start.changed_settings("flows", heartbeat_frequency=None), tags(*run.options.tags):
+    quiet = flow_start.changed_settings("flows", heartbeat_frequency=None)
+    with quiet, tags(*run.options.tags), missing_limits_told(run):
         yield
 
 
