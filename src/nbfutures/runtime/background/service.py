@@ -111,6 +111,7 @@ class Service:
         """Start its processes, once Prefect can be reached. Blocks until then."""
         try:
             self._connection.wait_until_ready()
+            _listen()
             with self._lock:
                 if not self.is_stopped:
                     self.processes.extend(_spawn(self.record, number) for number in range(self.record.workers))
@@ -191,6 +192,18 @@ class Service:
     def pid(self, number: int) -> int | None:
         """Return the id of a process, if it is there."""
         return self.processes[number].pid if number < len(self.processes) else None
+
+
+def _listen() -> None:
+    """Have Prefect's own futures of `.delay()` hear of ends, from before the first is made.
+
+    The first that is awaited begins to listen, does not wait until it can hear, and waits for ever where the task run
+    ends between its look at Prefect and that.
+    """
+    from prefect.task_runs import TaskRunWaiter
+
+    with contextlib.suppress(Exception):
+        TaskRunWaiter.instance()
 
 
 def send_signal(record: ServiceRecord, service: Service | None, number: signal.Signals) -> None:
