@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-
 _JOBS = ["tests/api", "tests/background"]
 _BUILD = Path("build")
 
