@@ -75,6 +75,8 @@ class _Mailbox:
     def __init__(self, boxes: Any) -> None:
         self._boxes = boxes
         self._opened: set[str] = set()
+        self.is_closed = False
+        """Whether Ray is about to be shut down: it ends the whole process where it is asked after that."""
 
     def open(self, box: str) -> None:
         """Have a box."""
@@ -102,13 +104,13 @@ class _Mailbox:
             self._ask("drop", box, openers)
 
     def _ask(self, what: str, *arguments: Any) -> Any:
-        if not ray.is_initialized():
+        if self.is_closed or not ray.is_initialized():
             # To ask all the same would start another Ray.
             raise ConnectionAbortedError("Ray was shut down.")
         try:
             return ray.get(getattr(self._boxes, what).remote(*arguments))
-        # While Ray is shut down, it has the threads that ask exit: who waits here has to tell others first.
-        except (Exception, SystemExit) as error:
+        # A SystemExit, with which Ray wakes who waits while it is shut down, ends the thread: it must not ask again.
+        except Exception as error:
             raise ConnectionAbortedError(f"{type(error).__name__}: {error}") from error
 
 
@@ -147,7 +149,8 @@ class RayCluster:
         actor: Any = ray.remote(num_cpus=0, max_concurrency=_AT_ONCE, scheduling_strategy=here)  # type: ignore[call-overload]
         boxes = actor(_Boxes).options(name=f"nbfutures {uuid.uuid4().hex[:8]}").remote()
         self._boxes = boxes
-        self.post = MailPost(_Mailbox(boxes), functools.partial(_RayRoute, boxes))
+        self._mailbox = _Mailbox(boxes)
+        self.post = MailPost(self._mailbox, functools.partial(_RayRoute, boxes))
 
     @property
     def is_alive(self) -> bool:
@@ -166,6 +169,7 @@ class RayCluster:
 
     def close(self) -> None:
         """Let go of it, and end it if it was started here."""
+        self._mailbox.is_closed = True
         if self.is_own:
             ray.shutdown()
 
