@@ -11,7 +11,7 @@ import sys
 import threading
 import uuid
 from collections import Counter, defaultdict
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RayCluster", "close", "get_cluster"]
 
+_LOOK_SECONDS = 0.5
+"""Between two looks whether Ray is still there, while an answer is waited for."""
 _AT_ONCE = 10_000
 """Calls that the boxes serve at once: each lane waits in one."""
 
@@ -104,14 +106,20 @@ class _Mailbox:
             self._ask("drop", box, openers)
 
     def _ask(self, what: str, *arguments: Any) -> Any:
-        if self.is_closed or not ray.is_initialized():
+        if self._is_gone():
             # To ask all the same would start another Ray.
             raise ConnectionAbortedError("Ray was shut down.")
         try:
-            return ray.get(getattr(self._boxes, what).remote(*arguments))
-        # A SystemExit, with which Ray wakes who waits while it is shut down, ends the thread: it must not ask again.
+            # Not by `ray.get`: where Ray is shut down meanwhile, that may end the whole process.
+            answer: Future[Any] = getattr(self._boxes, what).remote(*arguments).future()
+            while not wait([answer], _LOOK_SECONDS).done and not self._is_gone():
+                pass
+            return answer.result(0)
         except Exception as error:
             raise ConnectionAbortedError(f"{type(error).__name__}: {error}") from error
+
+    def _is_gone(self) -> bool:
+        return self.is_closed or not ray.is_initialized()
 
 
 @dataclass(frozen=True, slots=True)
