@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from prefect.results import ResultRecord  # type: ignore[attr-defined]
+
+from nbfutures.runtime.background.reading import read_by_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,9 +66,7 @@ class Endings:
                 self._file.write_text("".join(lines), encoding="utf-8")
 
     async def _confirm(self, client: PrefectClient, due: list[UUID]) -> None:
-        wanted = TaskRunFilter(id=TaskRunFilterId(any_=due))
-        found = await client.read_task_runs(task_run_filter=wanted, limit=_MOST)
-        for task_run in found:
+        for task_run in await read_by_id(client, due):
             _, state = self._states[task_run.id]
             if task_run.state is None or not task_run.state.is_final():
                 _logger.warning("Prefect did not hear how %s ended, and is told again", task_run.name)

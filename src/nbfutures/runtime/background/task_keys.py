@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prefect import Task
 
-__all__ = ["steady_key", "with_steady_key"]
+__all__ = ["steady_key", "with_key", "with_steady_key"]
 
 _DIGITS = 8
 
@@ -31,8 +31,13 @@ def steady_key(task: Task[Any, Any]) -> str:
 
 def with_steady_key(task: Task[Any, Any]) -> Task[Any, Any]:
     """Return a copy of a task that is submitted with its steady key."""
+    return with_key(task, steady_key(task))
+
+
+def with_key(task: Task[Any, Any], key: str) -> Task[Any, Any]:
+    """Return a copy of a task that Prefect knows by another key."""
     made = copy.copy(task)
-    made.task_key = steady_key(task)
+    made.task_key = key
     return made
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.reading import read_by_id
+from nbfutures.runtime.jobs.job_note import JobNote
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -40,6 +41,7 @@ class Unseen:
         self._run = run
         self._runs = runs
         self._found = found
+        self._note = JobNote(run.state)
         self._left = {index: run_id for index, run_id in found.runs.items() if run_id not in found.task_runs}
         self._gone_since: float | None = None
         """When it was first seen that the kernels of those that are left are gone."""
@@ -60,7 +62,7 @@ class Unseen:
             return
         self._left = {index: run_id for index, run_id in self._left.items() if not self._runs.is_there(index)}
         is_gone = all(self._found.is_abandoned(index) for index in self._left)
-        self._say(is_waiting=not is_gone)
+        self._note.tell_if_free("" if is_gone else f"{_NOTE} {len(self._left):,} of its items")
         if not is_gone:
             self._gone_since = None
         elif self._gone_since is None:
@@ -82,10 +84,3 @@ class Unseen:
             if run_id not in there and not self._runs.is_there(index) and self._runs.drop(index) is not None
         ]
         self._run.settle_unrun(never, OutcomeKind.CANCELLED, ItemCancelledError(_NEVER))
-
-    def _say(self, *, is_waiting: bool) -> None:
-        state = self._run.state
-        if is_waiting and not state.note:
-            state.set_note(f"{_NOTE} {len(self._left):,} of its items")
-        elif state.note.startswith(_NOTE):
-            state.set_note(f"{_NOTE} {len(self._left):,} of its items" if is_waiting else "")

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from prefect.client.schemas.objects import State
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
@@ -20,6 +19,7 @@ from prefect.states import Failed
 
 from nbfutures.errors import ResultUnreadableError
 from nbfutures.runtime.background.api_loop import ApiLoop, api_loop
+from nbfutures.runtime.background.reading import read_by_id
 from nbfutures.runtime.background.records import WORKER_LABEL
 
 if TYPE_CHECKING:
@@ -154,9 +154,7 @@ class RunWatcher:
         for some in _batches(ids):
             try:
                 client = await self.loop.client()
-                found = await client.read_task_runs(
-                    task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=some)), limit=_READ_MOST
-                )
+                found = await read_by_id(client, some)
             except Exception:
                 _logger.debug("Prefect could not tell how task runs stand; it is asked again", exc_info=True)
                 return

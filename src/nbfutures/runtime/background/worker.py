@@ -94,7 +94,7 @@ class _Worker:
 
     def __init__(self, service: ServiceRecord, number: int, packed: list[PackedTask], done: int) -> None:
         self._service = service
-        self._tasks = {key: prepared(one, key) for one in packed for key in one.keys}
+        self._tasks = {key: task for one in packed for key, task in prepared(one).items()}
         self._file = worker_record(service.id, number)
         self._name = f"worker {number + 1} ({os.getpid()})"
         self._record = WorkerRecord(os.getpid(), done=done)

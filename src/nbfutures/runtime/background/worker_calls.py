@@ -11,6 +11,7 @@ from prefect.task_engine import run_task_sync
 from prefect.task_worker import read_parameters
 from prefect.utilities.annotations import NotSet
 
+from nbfutures.runtime.background.task_keys import with_key
 from nbfutures.runtime.remote.carrying import carrying
 from nbfutures.runtime.shared_client import shared_client
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["arguments_of", "offered_again", "prepared", "run_sync"]
 
 
-def prepared(packed: PackedTask, key: str) -> Task[Any, Any]:
-    """Return a task as it is served under one of its keys."""
+def prepared(packed: PackedTask) -> dict[str, Task[Any, Any]]:
+    """Return a task as it is served, by each of its keys."""
     task = packed.unpack()
     is_own_key = task.cache_policy in (None, NO_CACHE, NotSet, DEFAULT)
     if is_own_key:
@@ -32,11 +33,10 @@ def prepared(packed: PackedTask, key: str) -> Task[Any, Any]:
         made = task.with_options(persist_result=True, cache_policy=CachePolicy.from_cache_key_fn(_own_key))
     else:
         made = task.with_options(persist_result=True)
-    made.task_key = key
     if is_own_key or getattr(made, "source_code", None) is not None:
         # Else Prefect may take the code of the function itself for a part of the key of its value.
         made.fn = carrying(made.fn)
-    return made
+    return {key: with_key(made, key) for key in packed.keys}
 
 
 def _own_key(context: Any, parameters: dict[str, Any]) -> str:  # noqa: ARG001 - Prefect's names

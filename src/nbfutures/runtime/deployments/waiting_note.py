@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from prefect.exceptions import ObjectNotFound
 
 from nbfutures.runtime.deployments.serving import find_served
+from nbfutures.runtime.jobs.job_note import JobNote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ class WaitingNote:
         self._run = run
         self._name = name
         self._deployment = deployment
-        self._said = ""
+        self._note = JobNote(run.state)
         self._waiting_since: float | None = None
         self._asked = time.monotonic()
 
@@ -53,7 +54,7 @@ class WaitingNote:
             client: Asked, every some seconds, whether a worker is there.
             found: The open flow runs, as the API gives them.
         """
-        self._say("" if self._run.stopped.is_set() else self._reason(client, found))
+        self._note.tell_if_free("" if self._run.stopped.is_set() else self._reason(client, found))
 
     def _reason(self, client: SyncPrefectClient, found: Sequence[FlowRun]) -> str:
         served = find_served(self._name)
@@ -95,9 +96,3 @@ class WaitingNote:
             else "serve it: nbf.serve(flow, name=...), or flow.serve() in a script"
         )
         return f", and there is none; {todo}"
-
-    def _say(self, note: str) -> None:
-        # What others say, such as that Prefect does not answer, stays.
-        if self._run.state.note in ("", self._said):
-            self._run.state.set_note(note)
-            self._said = note

@@ -23,6 +23,13 @@ class JobNote:
         self._told = ""
         self._lock = threading.Lock()
 
+    def tell_if_free(self, note: str) -> None:
+        """Say something where nobody else says anything, such as that Prefect does not answer: that stays."""
+        with self._lock:
+            if self._state.note in ("", self._told):
+                self._state.set_note(note)
+                self._told = note
+
     def tell(self, note: str) -> None:
         """Say something; nothing, to take back what was said."""
         with self._lock:
