@@ -289,7 +289,7 @@ class FailureRows {
     this.send = send;
     this.rows = new Map();
     this.more = make("div", "nbf-note");
-    this.none = make("div", "nbf-note", "No failures.");
+    this.none = make("div", "nbf-note");
   }
 
   draw(failures) {
@@ -306,6 +306,8 @@ class FailureRows {
     for (const key of [...this.rows.keys()]) {
       if (!groups.some((group) => group.key === key)) this.rows.delete(key);
     }
+    // Nothing is known of them before they have come.
+    say(this.none, failures.groups ? "No failures." : "…");
     say(this.more, failures.more ? `and ${failures.more.toLocaleString("en-US")} more kinds: job.errors()` : "");
     const wanted = [...(rows.length ? rows : [this.none]), ...(failures.more ? [this.more] : [])];
     for (const child of [...this.body.children]) if (!wanted.includes(child)) child.remove();
