@@ -8,6 +8,7 @@ import builtins
 import threading
 
 from prefect import flow, get_run_logger, task
+from prefect.client.orchestration import SyncPrefectClient
 
 import nbfutures as nbf
 
@@ -33,6 +34,20 @@ def test_lines_of_task_runs_are_a_table(capsys):
     assert str(table["time"].dt.tz) == "UTC"
     assert table["task_run"].isna().any()
     assert "told" not in "".join(capsys.readouterr())
+
+
+def test_names_of_task_runs_are_waited_for_where_prefect_records_late(monkeypatch):
+    job = nbf.map(tell, range(3))
+    assert job.result(60) == [0, 1, 2]
+    read, asked = SyncPrefectClient.read_task_runs, []
+
+    def late(self, **options):
+        asked.append(options)
+        return read(self, **options) if len(asked) > 2 else []
+
+    # A server under load; nothing makes a real one slow on demand.
+    monkeypatch.setattr(SyncPrefectClient, "read_task_runs", late)
+    assert set(job.logs()["task_run"].dropna()) == {"tell 0", "tell 1", "tell 2"}
 
 
 def test_a_job_without_a_flow_run_has_an_empty_table_with_the_same_columns():

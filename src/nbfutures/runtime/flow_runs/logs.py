@@ -40,6 +40,8 @@ _POLL_SECONDS = 0.2
 _SPARE_SECONDS = 0.5
 _END_SECONDS = 5.0
 """How long the flow run of a job that is done may take to end."""
+_NAMES_SECONDS = 10.0
+"""How long after a job's end its task runs may take to be recorded."""
 _LAST_LINE = "Finished in state"
 """How Prefect's last line of a flow run begins. Where it is another one, lines are waited for a little longer."""
 
@@ -82,7 +84,13 @@ def read_log_lines(run: JobRun, limit: int) -> list[LogLine]:
             if len(page) < _PAGE or len(rows) == known:
                 break
         chosen = sorted(list(rows.values())[:limit], key=lambda row: row.timestamp)
-        names = _task_run_names(client, {row.task_run_id for row in chosen if row.task_run_id is not None})
+        ids_told = {row.task_run_id for row in chosen if row.task_run_id is not None}
+        names = _task_run_names(client, ids_told)
+        # Prefect records task runs some time after they run; so long as the job runs, who asks again sees the rest.
+        end = _end(run, _NAMES_SECONDS)
+        while run.state.is_done and len(names) < len(ids_told) and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+            names = _task_run_names(client, ids_told)
     return [
         LogLine(
             row.timestamp,
@@ -107,7 +115,7 @@ def _wait_for_lines(client: SyncPrefectClient, run: JobRun) -> None:
     # What other processes have to say comes from each of them in its own time.
     is_of_kernel = run.options.runner in KERNEL_RUNNERS and not run.work.is_flow
     seconds = (PREFECT_LOGGING_TO_API_BATCH_INTERVAL.value() or 0.0) + _SPARE_SECONDS
-    end = (run.left if run.left is not None else time.monotonic()) + seconds
+    end = _end(run, seconds)
     while time.monotonic() < end:
         if is_of_kernel and any(
             row.task_run_id is None and row.message.startswith(_LAST_LINE)
@@ -115,6 +123,11 @@ def _wait_for_lines(client: SyncPrefectClient, run: JobRun) -> None:
         ):
             return
         time.sleep(min(_POLL_SECONDS, max(end - time.monotonic(), 0.0)))
+
+
+def _end(run: JobRun, seconds: float) -> float:
+    """Return when this many seconds are over since the job's thread ended, as `time.monotonic` tells it."""
+    return (run.left if run.left is not None else time.monotonic()) + seconds
 
 
 def _read(client: SyncPrefectClient, ids: Sequence[UUID], limit: int, offset: int = 0) -> list[Log]:
