@@ -1,6 +1,9 @@
 """What tests of several layers need."""
 
 import time
+from contextlib import contextmanager
+
+from prefect import get_client
 
 
 def eventually(predicate, timeout=30.0, interval=0.05):
@@ -33,3 +36,14 @@ def end_jobs(session, timeout=60):
     for job in session_jobs():
         assert job.wait(timeout), f"{job.name} goes on: {job.counts}"
     session.jobs.clear()
+
+
+@contextmanager
+def taken(limit, slots):
+    """Some other program holds slots of a global limit, or of a tag's."""
+    with get_client(sync_client=True) as client:
+        lease = client.increment_concurrency_slots_with_lease([limit], slots, "concurrency", 60).json()["lease_id"]
+        try:
+            yield
+        finally:
+            client.release_concurrency_slots_with_lease(lease)

@@ -10,6 +10,8 @@ import pytest
 from prefect import task
 from tests.support import end_jobs
 
+import nbfutures as nbf
+
 
 @pytest.fixture(autouse=True)
 def jobs(server):
@@ -29,6 +31,14 @@ def join(jobs):
                 assert not run.thread.is_alive()
 
     return join
+
+
+@pytest.fixture
+def no_limits(jobs):
+    """No test finds limits of another one."""
+    yield
+    for one in nbf.limits().itertuples():
+        nbf.delete_limit(one.limit, tag=one.kind == "tag")
 
 
 class Kind:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import threading
 import time
@@ -15,34 +14,17 @@ from prefect import get_client, task
 from prefect.concurrency.asyncio import concurrency as async_concurrency
 from prefect.concurrency.asyncio import rate_limit as async_rate_limit
 from prefect.concurrency.sync import concurrency, rate_limit
-from tests.support import eventually, holds_for
+from tests.support import eventually, holds_for, taken
 
 import nbfutures as nbf
 from nbfutures.errors import InvalidOptionError, LimitError, ServerUnreachableError, UnknownLimitError
 
-
-@pytest.fixture(autouse=True)
-def no_limits(jobs):
-    """No test finds limits of another one."""
-    yield
-    for one in nbf.limits().itertuples():
-        nbf.delete_limit(one.limit, tag=one.kind == "tag")
+pytestmark = pytest.mark.usefixtures("no_limits")
 
 
 def in_use(name):
     with get_client(sync_client=True) as client:
         return client.read_global_concurrency_limit_by_name(name).active_slots
-
-
-@contextlib.contextmanager
-def taken(name, slots):
-    """Some other program holds slots."""
-    with get_client(sync_client=True) as client:
-        lease = client.increment_concurrency_slots_with_lease([name], slots, "concurrency", 60).json()["lease_id"]
-        try:
-            yield
-        finally:
-            client.release_concurrency_slots_with_lease(lease)
 
 
 # --- making, listing, deleting ---------------------------------------------------------------------------------------

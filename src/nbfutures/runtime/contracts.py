@@ -104,6 +104,7 @@ class Run(Protocol):
     options: JobOptions
     state: JobState
     workers: int
+    flow_run_ids: list[UUID]
     queued: float
     rounds: int
     lock: threading.Lock

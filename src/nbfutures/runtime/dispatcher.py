@@ -13,7 +13,6 @@ from nbfutures.runtime.countdown import Countdown
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.limits.keeper import Keeper
 from nbfutures.runtime.limits.no_limit import NO_LIMIT
-from nbfutures.runtime.limits.tag_watch import TagWatch
 from nbfutures.runtime.work_queue import WorkQueue
 
 if TYPE_CHECKING:
@@ -145,6 +144,12 @@ class Dispatcher:
         """Tell whether the item is being worked on."""
         return self._window is not None and self._window.is_running(index)
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether items are in flight and none of them is being worked on."""
+        window = self._window
+        return window is not None and window.busy and not window.running()
+
     # --- in the flow's thread --------------------------------------------------------------------------------------
 
     def drive(self, make_window: Callable[[Dispatcher, Feed], Window]) -> None:
@@ -161,7 +166,6 @@ class Dispatcher:
             problem = self.limit.wait_until_known(self.run.stopped)
             if problem is not None and not self.run.stopped.is_set():
                 self.run.crash(problem)
-            tags = TagWatch(self.run, self.work)
             window = self._window = make_window(self, feed)
             while True:
                 self._wake.clear()
@@ -176,9 +180,7 @@ class Dispatcher:
                     window.cancel_queued()
                 # Another cell may have redirected the streams meanwhile.
                 capture.renew()
-                running = window.running()
-                state.set_running(running)
-                tags.look(is_held_back=window.busy and not running)
+                state.set_running(window.running())
                 if self.limit.is_limited:
                     self.limit.want(0 if self.run.is_halted else max(window.missing(), 0))
                 if self._close_if_done(window):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
+from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,16 +21,14 @@ from nbfutures.runtime.dispatcher import Dispatcher
 from nbfutures.runtime.flow_runs import flow_start
 from nbfutures.runtime.flow_runs.flow_end import crashed_state, final_state, force_cancelled
 from nbfutures.runtime.flow_runs.flow_watch import watched_in_prefect
+from nbfutures.runtime.flow_runs.job_window import COROUTINES, job_window
 from nbfutures.runtime.flow_runs.summaries import record_summary
-from nbfutures.runtime.lanes.inline_lane import InlineLaneWindow, InlineTaskWindow
-from nbfutures.runtime.lanes.lane_window import LaneWindow
-from nbfutures.runtime.lanes.lane_work import LaneWork
 from nbfutures.runtime.limits.missing import missing_limits_told
+from nbfutures.runtime.limits.slot_waits import SlotWaits, tag_limits
 from nbfutures.runtime.names import argument_words, flow_name, run_name
 from nbfutures.runtime.runners import KERNEL_RUNNERS, make_runner
 from nbfutures.runtime.runners.threads import nesting
 from nbfutures.runtime.tasks.lasting_print import lasting_print, logs_prints
-from nbfutures.runtime.tasks.task_window import TaskWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,9 +45,6 @@ __all__ = ["flow_settings", "run_calls", "run_launch", "wait_for_futures"]
 
 _SPARE_THREADS = 1000
 """For items that were given up on: their threads are lost to the pool. A pool starts a thread when it needs one."""
-
-_COROUTINES = 100
-"""Coroutines at once where neither `workers` nor `in_flight` says otherwise."""
 
 _logger = logging.getLogger(__name__)
 
@@ -93,60 +90,18 @@ def run_launch(job: str) -> State[Any]:
     EventsWorker.instance()
     run.drain_at_exit()
     flow_start.started()
-    runner: Any = context.task_runner
     dispatcher = Dispatcher(run, work, launch.indices)
     run.attach_dispatcher(dispatcher)
-
-    def make_window(dispatcher: Dispatcher, feed: Feed) -> Window:
-        options = run.options
-        is_remote = options.runner not in KERNEL_RUNNERS
-        if work.is_task and is_remote:
-            from nbfutures.runtime.remote.task_window import RemoteTaskWindow
-
-            # One for each worker: what waits can then be taken back, and what runs can be stopped alone.
-            size = min(options.in_flight or run.workers, run.workers)
-            return RemoteTaskWindow(dispatcher, feed, runner, work, size=size)
-        if work.is_task and options.runner == "inline":
-            return InlineTaskWindow(dispatcher, feed, runner, work, size=1)
-        if work.is_task:
-            # Coroutines need no thread: where no number of workers is given, all of the window runs at once.
-            is_open = work.is_async and not options.workers
-            size = options.in_flight or (_COROUTINES if is_open else 2 * run.workers + 2)
-            if options.limit and not work.is_async:
-                # What waits for a thread would hold a slot.
-                size = min(size, run.workers)
-            return TaskWindow(dispatcher, feed, runner, work, size=size)
-        shared = LaneWork(
-            work=work,
-            queue=dispatcher.queue,
-            limit=dispatcher.limit,
-            state=run.state,
-            wake=dispatcher.wake,
-            # One at a time: whoever runs a coroutine inline is blocked by it as by a plain function.
-            is_async=work.is_async and options.runner != "inline",
-            quota=None if isinstance(options.batch, str) else options.batch,
-            retries=options.retries or 0,
-            retry_delay=options.retry_delay or 0.0,
-            timeout=options.timeout,
-            fail_fast=options.fail_fast,
-            stopped=run.stopped,
-            queued=run.queued,
-            cpu_clock=run.cpu_clock,
-        )
-        if is_remote:
-            from nbfutures.runtime.remote.window import RemoteWindow
-
-            return RemoteWindow(
-                dispatcher, feed, runner, shared, workers=run.workers, in_flight=options.in_flight, name=run.name
-            )
-        if options.runner == "inline":
-            return InlineLaneWindow(dispatcher, feed, runner, shared, workers=1, in_flight=1, name=run.name)
-        in_flight = options.in_flight or ((options.workers or _COROUTINES) if work.is_async else None)
-        return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
-
-    chosen = launch.make_window or _background_window(launch) or make_window
+    waits = SlotWaits(run)
+    if launch.make_window is not None or run.options.background or run.options.runner not in KERNEL_RUNNERS:
+        # Whether tags hold items back is not seen from here.
+        tagged = tag_limits(run, work)
+        waits.add(lambda: tagged if dispatcher.is_held_back else Counter())
+    chosen = launch.make_window or functools.partial(job_window, runner=context.task_runner, waits=waits)
+    if run.options.background and launch.make_window is None:
+        chosen = _background_window(launch)
     prints = lasting_print() if logs_prints(work.target) else nullcontext()
-    with watched_in_prefect(run, launch.flow_run_id) as seen, prints:
+    with watched_in_prefect(run, launch.flow_run_id) as seen, prints, waits:
         try:
             dispatcher.drive(chosen)
         except Exception as error:
@@ -159,9 +114,7 @@ def run_launch(job: str) -> State[Any]:
     return final_state(run, is_cancelled=seen.is_cancelled)
 
 
-def _background_window(launch: _Launch) -> Callable[[Dispatcher, Feed], Window] | None:
-    if not launch.run.options.background:
-        return None
+def _background_window(launch: _Launch) -> Callable[[Dispatcher, Feed], Window]:
     from nbfutures.runtime.background.window import BackgroundWindow
 
     return lambda dispatcher, _: BackgroundWindow(dispatcher, launch.work, launch.indices)
@@ -194,7 +147,7 @@ def run_calls(
         return
     spare = _SPARE_THREADS if run.options.runner in {"threads", "inline"} and not work.is_task else 0
     is_open = work.is_task and work.is_async and run.options.runner == "threads" and not run.options.workers
-    workers = (run.options.in_flight or _COROUTINES) if is_open else run.workers + spare
+    workers = (run.options.in_flight or COROUTINES) if is_open else run.workers + spare
     runner = make_runner(run.options, workers, run.workers)
     _note_cluster(run, runner)
     again = f" (retry {run.rounds})" if run.rounds else ""

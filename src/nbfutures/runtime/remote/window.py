@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +162,10 @@ class RemoteWindow:
     def is_running(self, index: int) -> bool:
         """Tell whether the item is being worked on."""
         return any(index in lane.running for lane in list(self._lanes))
+
+    def awaited_limits(self) -> Counter[str]:
+        """Return names of limits, with how many items wait in Prefect's `concurrency` for a slot of each."""
+        return sum((lane.awaited for lane in list(self._lanes) if lane.outstanding), Counter())
 
     def missing(self) -> int:
         """Return how many more items could run at once now if there were slots for them."""

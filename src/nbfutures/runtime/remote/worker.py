@@ -21,6 +21,7 @@ from nbfutures.runtime import capture
 from nbfutures.runtime.lanes.async_lane import AsyncLane
 from nbfutures.runtime.lanes.lane import NOTHING, Lane
 from nbfutures.runtime.lanes.lane_work import LaneWork
+from nbfutures.runtime.limits.awaited import awaited_limits
 from nbfutures.runtime.remote.inbox import Calls, Inbox, Rounds
 from nbfutures.runtime.remote.mark import READING, SEVERAL, TELLING, Marked, open_mark
 from nbfutures.runtime.remote.modules import forget_changed_modules, note_modules
@@ -28,6 +29,7 @@ from nbfutures.runtime.remote.packing import pack_outcomes, unpack, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from prefect.client.schemas.objects import State
 
@@ -38,6 +40,8 @@ __all__ = ["run_remote_lane", "work_for"]
 
 _TELL_SECONDS = 0.05
 """How long an outcome may wait for others to be sent with; one of a notable item goes at once."""
+_LOOK_SECONDS = 1.0
+"""Between two looks at what the items wait for."""
 _IDLE_SECONDS = 1.0
 _END_SECONDS = 3.0
 """How long a lane may take to end when it has nothing to do."""
@@ -125,6 +129,8 @@ class _WorkersEnd:
             self.lane.running = Marked(mark)
         elif mark is not None:
             self.lane.mark = mark
+        self._awaited: dict[str, int] = {}
+        self._next_look = time.monotonic() + _LOOK_SECONDS
         self._has_own_process = settings.surroundings is not None
 
     def run(self, task_run_id: Any) -> int:
@@ -273,8 +279,21 @@ class _WorkersEnd:
                 self._send("back", back)
             if is_over:
                 return
+            self._tell_waits()
             # Others may come with the next message.
             time.sleep(_TELL_SECONDS / 25)
+
+    def _tell_waits(self) -> None:
+        """Send which limits the items wait for, once a second, where that has changed."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        before, self._awaited = self._awaited, dict(awaited_limits(self._is_own))
+        if self._awaited != before:
+            self._send("waits", self._awaited)
+
+    def _is_own(self, frame: FrameType) -> bool:
+        return frame.f_locals.get("self") is self.lane if "self" in frame.f_code.co_varnames else False
 
     def _send(self, *message: Any) -> None:
         try:

@@ -19,6 +19,7 @@ from nbfutures.runtime.flow_runs.flow_end import force_cancelled
 from nbfutures.runtime.flow_runs.flow_run import flow_settings, wait_for_futures
 from nbfutures.runtime.flow_runs.flow_watch import Watched, watched_in_prefect
 from nbfutures.runtime.flow_runs.summaries import record_summary
+from nbfutures.runtime.limits.slot_waits import SlotWaits
 from nbfutures.runtime.names import flow_name, template_of
 from nbfutures.runtime.outcomes import Observed, explain_not_found
 from nbfutures.runtime.processes.start import mend_main
@@ -46,8 +47,10 @@ _CANCELLED = "The flow was cancelled."
 def watch_futures(run: Run, futures: Sequence[PrefectFuture[Any]], items: list[Item]) -> None:
     """Watch futures to their end. Blocks; on the job's thread."""
     run.state.set_phase(JobPhase.RUNNING)
-    with Feed(run.name) as feed:
-        watched = WatchedFutures(run, feed, items)
+    feed = Feed(run.name)
+    watched = WatchedFutures(run, feed, items)
+    # The feed ends when all of them have.
+    with SlotWaits(run, watched.task_run_ids), feed:
         run.on_cancel(watched.cancel_queued)
         for index, future in enumerate(futures):
             seen = Observed(queued=run.queued)
@@ -100,7 +103,7 @@ def run_flow(
                 on_running=[*made.on_running_hooks, note],
             )
             try:
-                with flow_settings(run):
+                with flow_settings(run), SlotWaits(run, watched.task_run_ids):
                     run.result = _call_flow(run, watched, cancelled, lambda: named(*args, **kwargs))
                 has_returned = True
             finally:

@@ -17,6 +17,7 @@ from nbfutures.runtime.watching.delayed_calls import DelayedCalls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
     from prefect.futures import PrefectFuture
 
@@ -99,6 +100,11 @@ class WatchedFutures:
         """Return how many are being worked on."""
         entries = list(self._entries.values())
         return sum(entry.seen.started is not None and entry.seen.ended is None for entry in entries)
+
+    def task_run_ids(self) -> list[UUID]:
+        """Return the ids of those that have not ended, where these are known by now."""
+        futures = [entry.future for entry in list(self._entries.values())]
+        return [future.task_run_id for future in futures if future is not None]
 
     @property
     def is_busy(self) -> bool:
