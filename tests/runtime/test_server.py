@@ -342,6 +342,23 @@ def test_a_killed_supervisor_takes_its_server_along_and_the_next_lease_starts_an
             assert "ended before it answered" in another.address.log.read_text()
 
 
+@pytest.mark.parametrize("is_taken", [False, True], ids=["free", "taken"])
+def test_a_server_that_takes_the_place_of_another_is_at_its_address_if_nobody_else_is(home, is_taken):
+    eventually(lambda: not processes(home), 60)
+    with lease_server(home) as lease, socket.socket() as other:
+        lease.wait_until_ready(START)
+        supervisors(home)[0].kill()
+        eventually(lambda: not servers(home))
+        if is_taken:
+            other.bind((server_state.LOOPBACK, lease.record.port))
+            other.listen()
+        with lease_server(home, previous=lease) as another:
+            another.wait_until_ready(START)
+            # Who listens there may have been told the secret.
+            assert (another.address.api_url == lease.address.api_url) is not is_taken
+            assert (another.address.auth == lease.address.auth) is not is_taken
+
+
 def test_a_supervisor_that_is_told_to_stop_ends_the_server_while_it_is_leased(home):
     eventually(lambda: not processes(home), 60)
     with lease_server(home) as lease:

@@ -50,6 +50,8 @@ class Session:
         self.error: Exception | None = None
         self.api_url: str | None = None
         self.lease: ServerLease | None = None
+        self._latest: ServerLease | None = None
+        """The lease, or the one before if there is none now."""
         self._settings = ProcessSettings()
         self._lock = threading.Lock()
         self._starter: threading.Thread | None = None
@@ -195,13 +197,15 @@ class Session:
             # It may have been told to stop in the moment in which this kernel found it: one more.
             lease = self._renew_lease()
             lease.wait_until_ready(stop=closing)
-        self._settings.apply(api_url=lease.address.api_url, auth=lease.address.auth)
-        self.api_url = lease.address.api_url
+        before, self.api_url = self.api_url, lease.address.api_url
+        self._settings.apply(api_url=self.api_url, auth=lease.address.auth)
+        if before not in {None, self.api_url}:
+            importlib.import_module("nbfutures.runtime.server.moved").leave_events_behind()
 
     def _renew_lease(self) -> ServerLease:
         if self.lease is not None:
             self.lease.release()
-        self.lease = lease_server()
+        self.lease = self._latest = lease_server(previous=self._latest)
         return self.lease
 
     def _reach(self, url: str, closing: threading.Event) -> None:

@@ -83,7 +83,7 @@ def shared_client() -> Iterator[SyncPrefectClient]:
 
 def has_api() -> bool:
     """Tell whether there is a Prefect to talk to; without one, a client would start a server of its own."""
-    return SyncClientContext.get() is not None or bool(get_settings_context().settings.api.url)
+    return bool(get_settings_context().settings.api.url)
 
 
 def warm_client() -> None:

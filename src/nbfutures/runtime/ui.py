@@ -38,7 +38,7 @@ def ui_place(session: Connected) -> UiPlace | None:
     # Read by its path, not by this kernel's environment: another kernel may have started the server.
     is_proxied = path.endswith(f"/proxy/absolute/{parts.port}/")
     host = _public_host() if is_proxied else f"{parts.scheme}://{parts.netloc}"
-    return UiPlace(f"{host}{path}", has_login_page=_has_login_page(lease._state))
+    return UiPlace(f"{host}{path}", has_login_page=_has_login_page(lease.state))
 
 
 def _public_host() -> str:

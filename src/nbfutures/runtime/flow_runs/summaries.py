@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from prefect.client.schemas.actions import ArtifactCreate
 
-from nbfutures.runtime.flow_runs.flow_start import client_within, last_start
+from nbfutures.runtime.flow_runs.flow_start import changed_settings, client_within, last_start
 from nbfutures.runtime.shared_client import has_api
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ class _Summary:
         self.context.run(self._send)
 
     def _send(self) -> None:
-        if not has_api():
-            return
         try:
             with client_within(_RETRIES) as client:
                 client.create_artifact(self.artifact)
@@ -112,7 +110,7 @@ def record_summary(run: Run, flow_run_id: UUID | None) -> None:
         run: The job, which has ended.
         flow_run_id: Its flow run; `None` if Prefect never began one.
     """
-    if flow_run_id is None or run.summarize is None or run.options.dry_run:
+    if flow_run_id is None or run.summarize is None or run.options.dry_run or not has_api():
         return
     try:
         artifact = ArtifactCreate(
@@ -125,7 +123,9 @@ def record_summary(run: Run, flow_run_id: UUID | None) -> None:
     except Exception:
         _logger.debug("The summary of %s could not be made", run.key, exc_info=True)
         return
-    _post.put(_Summary(artifact, time.monotonic(), contextvars.copy_context()))
+    # The settings as they are now: by then the session may be closed, and Prefect would start a server of its own.
+    with changed_settings("client"):
+        _post.put(_Summary(artifact, time.monotonic(), contextvars.copy_context()))
 
 
 def flush_summaries(timeout: float) -> None:

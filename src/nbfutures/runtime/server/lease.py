@@ -69,8 +69,10 @@ class ServerLease:
     """
 
     def __init__(self, state: Path, record: ServerRecord, lock: ProcessLock, path: Path) -> None:
-        self._state = state
-        self._record = record
+        self.state = state
+        """Directory of the server's state."""
+        self.record = record
+        """What is known of the server."""
         self._lock = lock
         self._path = path
 
@@ -85,7 +87,7 @@ class ServerLease:
     @property
     def address(self) -> ServerAddress:
         """Where the server is. Final once `wait_until_ready` has returned: until then its port may change."""
-        record = self._record
+        record = self.record
         return ServerAddress(api_url=record.api_url, auth=record.auth, log=Path(record.log), ui_url=record.ui_url)
 
     def is_alive(self) -> bool:
@@ -93,7 +95,7 @@ class ServerLease:
 
         Looks at one file and asks nobody. False at most a second after the server process has ended.
         """
-        return is_held(server_state.supervisor_lock(self._state, self._record.id))
+        return is_held(server_state.supervisor_lock(self.state, self.record.id))
 
     def wait_until_ready(self, timeout: float = 240.0, stop: threading.Event | None = None) -> None:
         """Block until the server answers.
@@ -139,14 +141,14 @@ class ServerLease:
             os.write(self._lock.descriptor, f"{line}\n".encode("ascii"))
 
     def _answers(self) -> bool:
-        current = server_state.read_record(self._state)
-        if current is not None and current.id == self._record.id:
-            self._record = current
-        return lets_in(self._record.api_url, self._record.auth, _POLL_TIMEOUT)
+        current = server_state.read_record(self.state)
+        if current is not None and current.id == self.record.id:
+            self.record = current
+        return lets_in(self.record.api_url, self.record.auth, _POLL_TIMEOUT)
 
     def _explain(self, what: str) -> str:
-        log = self._record.log
-        lines = _last_lines(Path(log), self._record.log_start)
+        log = self.record.log
+        lines = _last_lines(Path(log), self.record.log_start)
         return (
             f"The local Prefect server did not start: {what}.\n"
             + (f"Its log, {log}, ends with:\n{lines}\n" if lines else f"Its log, {log}, is empty.\n")
@@ -156,13 +158,15 @@ class ServerLease:
         )
 
 
-def lease_server(home: Path | None = None) -> ServerLease:
+def lease_server(home: Path | None = None, *, previous: ServerLease | None = None) -> ServerLease:
     """Take a lease on the user's local Prefect server, and start one if there is none.
 
     Returns within milliseconds, while the server may take half a minute to start: see `wait_until_ready`.
 
     Args:
         home: Directory for the state of servers. If None, `NBFUTURES_HOME`, else the user's state directory.
+        previous: A lease that this process had. If its server is gone, the one that is started takes its place, at the
+            same port and with the same secret, so that what Prefect still has open in this process finds it.
 
     Raises:
         ServerStartError: If no server can be started here.
@@ -176,7 +180,7 @@ def lease_server(home: Path | None = None) -> ServerLease:
     try:
         with server_state.mutex(state):
             # Within the mutex, so that a supervisor that wants to stop either sees the lease or is gone already.
-            record = _running(state) or _start(state)
+            record = _running(state) or _start(state, previous)
             return _take_lease(state, record)
     except filelock.Timeout as error:
         raise ServerStartError(
@@ -202,13 +206,17 @@ def _running(state: Path) -> ServerRecord | None:
     return record
 
 
-def _start(state: Path) -> ServerRecord:
+def _start(state: Path, previous: ServerLease | None) -> ServerRecord:
     for left in state.glob("supervisor-*.lock"):  # by supervisors that were killed
         left.unlink(missing_ok=True)
     log = state / "server.log"
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.replace(log.with_name("server.log.1"))
-    record_id, auth, port = secrets.token_hex(8), f"nbfutures:{secrets.token_urlsafe(32)}", server_state.free_port()
+    record_id = secrets.token_hex(8)
+    # Where another program has the port by then, the supervisor takes a new one, and a new secret.
+    known = previous.record if previous is not None and previous.state == state else None
+    port = known.port if known is not None else server_state.free_port()
+    auth = known.auth if known is not None else server_state.new_auth()
     lock = ProcessLock.acquire(server_state.supervisor_lock(state, record_id))
     if lock is None:  # pragma: no cover - the name is new
         raise ServerStartError("The name of the new server is taken; try again.")

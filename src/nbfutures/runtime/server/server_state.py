@@ -39,6 +39,7 @@ __all__ = [
     "leases_directory",
     "loopback_identity",
     "mutex",
+    "new_auth",
     "open_state_directory",
     "port_is_free",
     "proxied_path",
@@ -212,6 +213,11 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def new_auth() -> str:
+    """Make up a secret, as Prefect takes it: `user:password`."""
+    return f"nbfutures:{secrets.token_urlsafe(32)}"
 
 
 def free_port() -> int:

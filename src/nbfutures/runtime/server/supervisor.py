@@ -162,11 +162,12 @@ class _Supervisor:
                 return _End.UNUSED
 
     def _move(self) -> None:
-        """Choose another port; the leases learn it from the record."""
+        """Choose another port, and another secret: who has the port may have been told the old one."""
         port = server_state.free_port()
         record = replace(
             self._record,
             port=port,
+            auth=server_state.new_auth(),
             api_url=server_state.api_url(port, os.environ),
             ui_url=server_state.ui_url(port, os.environ),
         )
