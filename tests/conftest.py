@@ -58,6 +58,9 @@ def _end_session():
         if run.thread is not None:
             run.thread.join(30)
     api.close()
+    servers = sys.modules.get("prefect.server.api.server")
+    # Prefect starts one where it is asked for anything without an address.
+    assert servers is None or not servers.SubprocessASGIServer._instances, "a server of Prefect's own was started"
 
 
 @pytest.fixture(scope="session")

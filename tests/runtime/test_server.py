@@ -485,7 +485,7 @@ def test_the_lease_of_a_dead_process_is_none_and_is_swept_away(tmp_path):
     state = server_state.state_directory(tmp_path)
     (server_state.leases_directory(state) / "other-1234-dead").touch()
     assert not server_state.has_leases(state, "other")
-    tell_crashed(state, lease._record)
+    tell_crashed(state, lease.record)
     assert server_state.has_leases(state, "test")
     assert len(list(server_state.leases_directory(state).iterdir())) == 1
 
@@ -503,7 +503,7 @@ def test_a_record_that_makes_no_sense_counts_as_none(tmp_path, content):
 
 def test_tuning_yields_to_the_users_environment_and_protection_does_not(tmp_path):
     lease, _lock = imaginary(tmp_path)
-    record = lease._record
+    record = lease.record
     untouched = server_environment(tmp_path, record, {"PATH": "/bin", "PREFECT_API_URL": "http://else/api"})
     assert untouched["PATH"] == "/bin"
     assert "PREFECT_API_URL" not in untouched
