@@ -93,6 +93,22 @@ def test_what_runs_is_ended_by_cancel_and_by_its_timeout_and_the_card_leads_to_t
     assert {name for name, _ in job._run.state.links} <= {"Ray dashboard", "Prefect run"}
 
 
+def test_a_job_ends_when_ray_is_let_go_of_and_no_other_ray_is_started(gate):
+    place = gate
+
+    def work(x):
+        place.note(x)
+        time.sleep(60)
+
+    job = on_ray.map(work, range(4))
+    gate.wait_for(2)
+    clusters.close()
+    assert job.wait(30)
+    job._run.thread.join(30)
+    assert not job._run.thread.is_alive()
+    assert not ray.is_initialized()
+
+
 def test_the_notebooks_own_ray_is_used_and_left_as_it_is(server):
     clusters.close()
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")

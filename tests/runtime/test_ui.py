@@ -42,7 +42,7 @@ class Session:
 
 def connected(tmp_path, environment):
     made = record(tmp_path, environment)
-    return Session(SimpleNamespace(address=made, _state=tmp_path)), made
+    return Session(SimpleNamespace(address=made, state=tmp_path)), made
 
 
 def place(tmp_path, environment, **settings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import functools
 import logging
@@ -10,9 +9,8 @@ import os
 import sys
 import threading
 import uuid
-from collections import Counter, defaultdict
-from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,117 +19,19 @@ from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nbfutures.errors import ClusterUnreachableError
+from nbfutures.runtime.clusters.ray_boxes import GONE, Boxes, RayMailbox, RayRoute
 from nbfutures.runtime.processes.start import mend_main
-from nbfutures.runtime.remote.mailbox import MailPost, connect_by_mail
+from nbfutures.runtime.remote.mailbox import MailPost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nbfutures.runtime.remote.contracts import Connection
 
 __all__ = ["RayCluster", "close", "get_cluster"]
 
-_LOOK_SECONDS = 0.5
-"""Between two looks whether Ray is still there, while an answer is waited for."""
+
 _AT_ONCE = 10_000
 """Calls that the boxes serve at once: each lane waits in one."""
-
-
-class _Boxes:
-    """Boxes, in a process that Ray keeps next to the kernel."""
-
-    def __init__(self) -> None:
-        self._boxes: defaultdict[str, asyncio.Queue[bytes]] = defaultdict(asyncio.Queue)
-        self._openers: Counter[str] = Counter()
-
-    async def answer(self) -> None:
-        """Nothing: that it comes back says that this is there."""
-
-    async def open(self, box: str) -> None:
-        self._openers[box] += 1
-
-    async def put(self, box: str, message: bytes) -> None:
-        self._boxes[box].put_nowait(message)
-
-    async def take(self, box: str, seconds: float | None) -> bytes | None:
-        try:
-            return await asyncio.wait_for(self._boxes[box].get(), seconds)
-        except TimeoutError:
-            return None
-
-    async def drop(self, box: str, openers: int) -> None:
-        # Not before both ends have: one may not have taken the last message yet.
-        self._openers[box] -= openers
-        if self._openers[box] <= 0:
-            self._openers.pop(box)
-            self._boxes.pop(box, None)
-
-
-class _Mailbox:
-    """The boxes, asked from the kernel or from a worker.
-
-    Args:
-        boxes: The actor that holds them.
-    """
-
-    def __init__(self, boxes: Any) -> None:
-        self._boxes = boxes
-        self._opened: set[str] = set()
-        self.is_closed = False
-        """Whether Ray is about to be shut down: it ends the whole process where it is asked after that."""
-
-    def open(self, box: str) -> None:
-        """Have a box."""
-        if box not in self._opened:
-            self._opened.add(box)
-            self._ask("open", box)
-
-    def put(self, box: str, message: bytes) -> None:
-        """Put a message into a box."""
-        self.open(box)
-        self._ask("put", box, message)
-
-    def take(self, box: str, timeout: float | None) -> bytes:
-        """Take the first message out of a box, waiting for it."""
-        self.open(box)
-        taken: bytes | None = self._ask("take", box, timeout)
-        if taken is None:
-            raise TimeoutError
-        return taken
-
-    def drop(self, box: str, *, openers: int = 1) -> None:
-        """Forget a box."""
-        if box in self._opened:
-            self._opened.discard(box)
-            self._ask("drop", box, openers)
-
-    def _ask(self, what: str, *arguments: Any) -> Any:
-        if self._is_gone():
-            # To ask all the same would start another Ray.
-            raise ConnectionAbortedError("Ray was shut down.")
-        try:
-            # Not by `ray.get`: where Ray is shut down meanwhile, that may end the whole process.
-            answer: Future[Any] = getattr(self._boxes, what).remote(*arguments).future()
-            while not wait([answer], _LOOK_SECONDS).done and not self._is_gone():
-                pass
-            return answer.result(0)
-        except Exception as error:
-            raise ConnectionAbortedError(f"{type(error).__name__}: {error}") from error
-
-    def _is_gone(self) -> bool:
-        return self.is_closed or not ray.is_initialized()
-
-
-@dataclass(frozen=True, slots=True)
-class _RayRoute:
-    """How a Ray worker reaches the kernel."""
-
-    boxes: Any
-    reception: str
-
-    def connect(self, name: str) -> Connection:
-        """Connect with who expects this name in the kernel."""
-        return connect_by_mail(_Mailbox(self.boxes), self.reception, name)
 
 
 class RayCluster:
@@ -155,10 +55,11 @@ class RayCluster:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # As Ray documents it for actors; its types know it for functions only.
         actor: Any = ray.remote(num_cpus=0, max_concurrency=_AT_ONCE, scheduling_strategy=here)  # type: ignore[call-overload]
-        boxes = actor(_Boxes).options(name=f"nbfutures {uuid.uuid4().hex[:8]}").remote()
+        boxes = actor(Boxes).options(name=f"nbfutures {uuid.uuid4().hex[:8]}").remote()
         self._boxes = boxes
-        self._mailbox = _Mailbox(boxes)
-        self.post = MailPost(self._mailbox, functools.partial(_RayRoute, boxes))
+        self._mailbox = RayMailbox(boxes)
+        self._awaited: set[Future[Any]] = set()
+        self.post = MailPost(self._mailbox, functools.partial(RayRoute, boxes))
 
     @property
     def is_alive(self) -> bool:
@@ -171,6 +72,27 @@ class RayCluster:
             return False
         return True
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether Ray can be asked: after its end, that would start another one. Asks nobody."""
+        return not self._mailbox.is_gone
+
+    def check_connected(self) -> None:
+        """Raise `ConnectionAbortedError` if it was let go of."""
+        self._mailbox.check()
+
+    def answer(self, ref: Any) -> Future[Any]:
+        """Return a future that gets what comes of a task, or `ConnectionAbortedError` when this is let go of.
+
+        Args:
+            ref: Where Ray has it: an `ObjectRef`.
+        """
+        answer: Future[Any] = Future()
+        self._awaited.add(answer)
+        answer.add_done_callback(self._awaited.discard)
+        ref.future().add_done_callback(functools.partial(_pass_on, answer))
+        return answer
+
     def cpus(self) -> int:
         """Return how many tasks it can run at once."""
         return max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -178,8 +100,21 @@ class RayCluster:
     def close(self) -> None:
         """Let go of it, and end it if it was started here."""
         self._mailbox.is_closed = True
+        for answer in list(self._awaited):
+            with suppress(InvalidStateError):
+                answer.set_exception(ConnectionAbortedError(GONE))
         if self.is_own:
             ray.shutdown()
+
+
+def _pass_on(answer: Future[Any], from_ray: Future[Any]) -> None:
+    # It may have been let go of at the same moment.
+    with suppress(InvalidStateError):
+        error = from_ray.exception()
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(from_ray.result())
 
 
 _lock = threading.Lock()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import ray
-from prefect.client.schemas.objects import State
-from prefect_ray.task_runners import PrefectRayFuture, RayTaskRunner
+from prefect_ray.task_runners import RayTaskRunner
 
 from nbfutures.runtime.clusters.ray import RayCluster, get_cluster
 from nbfutures.runtime.runners.on_cluster import OnCluster
+from nbfutures.runtime.runners.ray_future import RayFuture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,28 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["RayRunner", "make", "make_for_flow"]
 
 
-class RayFuture(PrefectRayFuture[Any]):  # type: ignore[misc]  # prefect-ray has no types
-    """A future that tells of a worker's end, which prefect-ray's own makes a state of."""
-
-    _final_state: State[Any] | None
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Block until the task run is done, or for so many seconds.
-
-        Raises:
-            Exception: What Ray says of a task that its workers could not run.
-        """
-        if self._final_state:
-            return
-        try:
-            ended = ray.get(self.wrapped_future, timeout=timeout)
-        except ray.exceptions.GetTimeoutError:
-            return
-        if isinstance(ended, State):
-            self._final_state = ended
-
-
-class RayRunner(OnCluster, RayTaskRunner[Any]):  # type: ignore[misc]  # as above
+class RayRunner(OnCluster, RayTaskRunner[Any]):  # type: ignore[misc]  # prefect-ray has no types
     """Submits to a Ray that stays connected between jobs.
 
     Args:
@@ -76,9 +55,14 @@ class RayRunner(OnCluster, RayTaskRunner[Any]):  # type: ignore[misc]  # as abov
         wait_for: Iterable[PrefectFuture[Any]] | None = None,
         dependencies: dict[str, set[RunInput]] | None = None,
     ) -> RayFuture:
-        """Run a task on the cluster. Does not block."""
+        """Run a task on the cluster. Does not block.
+
+        Raises:
+            ConnectionAbortedError: If the cluster was let go of.
+        """
+        self.cluster.check_connected()
         made = super().submit(task, parameters, wait_for, dependencies)
-        return RayFuture(task_run_id=made.task_run_id, wrapped_future=made.wrapped_future)
+        return RayFuture(made.task_run_id, made.wrapped_future, self.cluster.answer(made.wrapped_future))
 
     def __enter__(self) -> Self:
         """Use the connection."""
@@ -96,11 +80,13 @@ class RayRunner(OnCluster, RayTaskRunner[Any]):  # type: ignore[misc]  # as abov
 
     def take_back(self, future: RayFuture) -> None:
         """Have a task not run, if it has not begun."""
-        ray.cancel(future.wrapped_future, force=False)
+        if self.cluster.is_connected:
+            ray.cancel(future.wrapped_future, force=False)
 
     def kill(self, future: Any) -> bool:
         """End the process that runs a task."""
-        ray.cancel(future.wrapped_future, force=True)
+        if self.cluster.is_connected:
+            ray.cancel(future.wrapped_future, force=True)
         return True
 
     def is_death(self, error: BaseException | None) -> bool:
