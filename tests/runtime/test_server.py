@@ -350,6 +350,7 @@ def test_a_server_that_takes_the_place_of_another_is_at_its_address_if_nobody_el
         supervisors(home)[0].kill()
         eventually(lambda: not servers(home))
         if is_taken:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             other.bind((server_state.LOOPBACK, lease.record.port))
             other.listen()
         with lease_server(home, previous=lease) as another:

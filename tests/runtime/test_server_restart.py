@@ -35,6 +35,7 @@ os.kill(session.lease.record.pid, signal.SIGKILL)
 while session.lease.is_alive():
     time.sleep(0.05)
 other = socket.socket()
+other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 if sys.stdin.readline().strip() == "taken":
     port = session.lease.record.port
     while True:

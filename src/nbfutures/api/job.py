@@ -346,7 +346,7 @@ class Job:
         """Return a table of the log lines that Prefect has of the job: those of its task runs and of the flow itself.
 
         Reads them from Prefect. While the job runs, its newest lines take about two seconds to get there; just after
-        its end, this waits for them, some seconds at most.
+        its end, this waits for them, ten seconds at most.
 
         What a task with `log_prints=True` prints is here, as lines of level INFO, and not in the item's output
         (`job.outcomes()[i].output`), which has what all others print.

@@ -124,7 +124,7 @@ def outcome_of(future: PrefectFuture[Any], index: int, *, now: float, round_: in
         round_: The item's round.
         observed: What was seen of it where it ran.
     """
-    return _outcome(_ending(future), _id_of(future), index, now=now, round_=round_, observed=observed)
+    return _outcome(_ending(future), id_of(future), index, now=now, round_=round_, observed=observed)
 
 
 def outcome_of_call(ending: Ending, index: int, *, now: float, round_: int, observed: Observed) -> Outcome:
@@ -211,8 +211,9 @@ def problem_of(future: PrefectFuture[Any]) -> BaseException | None:
     return None if state.is_completed() else JobCrashedError(state.message or "Its task run did not start.")
 
 
-def _id_of(future: Any) -> Any:
-    return getattr(future, "task_run_id", None) or getattr(future, "flow_run_id", None)
+def id_of(future: Any) -> Any:
+    """Return the id of a future's task run or flow run; `None` where it is not known."""
+    return getattr(future, "flow_run_id", None) or getattr(future, "task_run_id", None)
 
 
 def _ending(future: PrefectFuture[Any]) -> tuple[OutcomeKind, Any, BaseException | None]:

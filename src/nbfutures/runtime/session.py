@@ -51,7 +51,7 @@ class Session:
         self.api_url: str | None = None
         self.lease: ServerLease | None = None
         self._latest: ServerLease | None = None
-        """The lease, or the one before if there is none now."""
+        """The last one whose server has answered."""
         self._settings = ProcessSettings()
         self._lock = threading.Lock()
         self._starter: threading.Thread | None = None
@@ -184,7 +184,7 @@ class Session:
         if url is not None:
             importlib.import_module("prefect")
             self._reach(url, closing)
-            self.api_url = url
+            self._note_url(url)
             return
         lease = self._renew_lease()
         # The server takes its time to start: Prefect is imported meanwhile.
@@ -197,15 +197,19 @@ class Session:
             # It may have been told to stop in the moment in which this kernel found it: one more.
             lease = self._renew_lease()
             lease.wait_until_ready(stop=closing)
-        before, self.api_url = self.api_url, lease.address.api_url
-        self._settings.apply(api_url=self.api_url, auth=lease.address.auth)
-        if before not in {None, self.api_url}:
-            importlib.import_module("nbfutures.runtime.server.moved").leave_events_behind()
+        self._latest = lease
+        self._settings.apply(api_url=lease.address.api_url, auth=lease.address.auth)
+        self._note_url(lease.address.api_url)
+
+    def _note_url(self, url: str) -> None:
+        before, self.api_url = self.api_url, url
+        if before not in {None, url}:
+            importlib.import_module("nbfutures.runtime.server.moved").renew_senders()
 
     def _renew_lease(self) -> ServerLease:
         if self.lease is not None:
             self.lease.release()
-        self.lease = self._latest = lease_server(previous=self._latest)
+        self.lease = lease_server(previous=self._latest)
         return self.lease
 
     def _reach(self, url: str, closing: threading.Event) -> None:

@@ -28,7 +28,7 @@ def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any, waits: SlotWa
         dispatcher: The dispatcher that is to own it.
         feed: Tells when a task run is done.
         runner: Where the task runs run.
-        waits: Told what the items of other processes wait for.
+        waits: Is to ask the window what the items of other processes wait for.
     """
     run, work = dispatcher.run, dispatcher.work
     options = run.options

@@ -90,7 +90,7 @@ def read_log_lines(run: JobRun, limit: int) -> list[LogLine]:
         end = _end(run, _NAMES_SECONDS)
         while run.state.is_done and len(names) < len(ids_told) and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
-            names = _task_run_names(client, ids_told)
+            names |= _task_run_names(client, ids_told - names.keys())
     return [
         LogLine(
             row.timestamp,

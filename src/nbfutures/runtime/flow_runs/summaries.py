@@ -110,7 +110,7 @@ def record_summary(run: Run, flow_run_id: UUID | None) -> None:
         run: The job, which has ended.
         flow_run_id: Its flow run; `None` if Prefect never began one.
     """
-    if flow_run_id is None or run.summarize is None or run.options.dry_run or not has_api():
+    if flow_run_id is None or run.summarize is None or run.options.dry_run:
         return
     try:
         artifact = ArtifactCreate(
@@ -125,7 +125,8 @@ def record_summary(run: Run, flow_run_id: UUID | None) -> None:
         return
     # The settings as they are now: by then the session may be closed, and Prefect would start a server of its own.
     with changed_settings("client"):
-        _post.put(_Summary(artifact, time.monotonic(), contextvars.copy_context()))
+        if has_api():
+            _post.put(_Summary(artifact, time.monotonic(), contextvars.copy_context()))
 
 
 def flush_summaries(timeout: float) -> None:

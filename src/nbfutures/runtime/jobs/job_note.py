@@ -26,7 +26,7 @@ class JobNote:
     def tell_if_free(self, note: str) -> None:
         """Say something where nobody else says anything, such as that Prefect does not answer: that stays."""
         with self._lock:
-            if self._state.note in ("", self._told) and not self._state.is_done:
+            if self._state.note in ("", self._told) and not (note and self._state.is_done):
                 self._state.set_note(note)
                 self._told = note
 

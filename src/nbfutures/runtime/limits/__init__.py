@@ -4,5 +4,7 @@
 - `admin`: what people do with limits, with an end to each wait;
 - `holding`: what slots a job holds and uses, and which of the `steps` comes next; no thread, no request;
 - `keeper`: the thread that does it, for as long as the job runs; `no_limit` is in its place where there is no limit;
-- `tag_watch`: says on a job that Prefect holds its task runs back by a tag; `note` how that is said.
+- `slot_waits`: says on a job what its items wait for in Prefect's own `concurrency`, or by tags; `awaited` sees it,
+  `note` has the words;
+- `missing`: says on a job that its items use a limit that does not exist.
 """

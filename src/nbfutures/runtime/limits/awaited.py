@@ -1,7 +1,8 @@
 """Which limits the code of this process waits for, in Prefect's `concurrency` and `rate_limit`.
 
 Prefect tells nobody that a call waits for a slot. It can be seen where debuggers see it: in the frames of the threads
-and of the coroutines that wait.
+and of the coroutines. One coroutine for each limit asks Prefect's server, and knows when it was refused; the calls wait
+for it.
 """
 
 from __future__ import annotations
@@ -18,33 +19,39 @@ if TYPE_CHECKING:
 __all__ = ["awaited_limits"]
 
 _PREFECT = "prefect.concurrency."
-_LOOPS = "asyncio.base_events"
+_LOOP_MODULE = "asyncio.base_events"
 _DEPTH = 1000
 """Coroutines that await each other."""
 
 
 def awaited_limits(is_own: Callable[[FrameType], bool]) -> Counter[str]:
-    """Return names of limits, with how many calls wait for a slot of each; those of tags as Prefect names them.
+    """Return names of limits that are full, with how many calls wait for a slot of each; tags as Prefect names them.
 
-    Never blocks; takes some microseconds for each thread and each coroutine.
+    Never blocks; takes some microseconds for each thread and each coroutine. A coroutine is seen with those that await
+    it, not with the task that has started it beside itself.
 
     Args:
-        is_own: Tells of a frame whether what it belongs to counts.
+        is_own: Tells of a frame whether the calls below it are to be counted.
     """
-    found: Counter[str] = Counter()
+    acquiring: list[tuple[frozenset[str], list[FrameType]]] = []
+    refused: set[frozenset[str]] = set()
     for stack in _stacks():
-        names = next(filter(None, map(_names, stack)), None)
-        if names is not None and any(map(is_own, stack)):
+        for frame in stack:
+            if not str(frame.f_globals.get("__name__", "")).startswith(_PREFECT):
+                continue
+            if frame.f_code.co_name == "acquire":
+                # Prefect's own, for all calls of this process; it has a time to try again after it was refused.
+                seen = frame.f_locals
+                if "retry_after" in seen:
+                    refused.add(frozenset(seen["self"].concurrency_limit_names))
+            elif "acquire_concurrency_slots" in frame.f_code.co_name:
+                acquiring.append((frozenset(frame.f_locals["names"]), stack))
+                break
+    found: Counter[str] = Counter()
+    for names, stack in acquiring:
+        if names in refused and any(map(is_own, stack)):
             found.update(names)
     return found
-
-
-def _names(frame: FrameType) -> list[str] | None:
-    """Return what is waited for in a frame of Prefect's; its release at the end is over in no time."""
-    if not str(frame.f_globals.get("__name__", "")).startswith(_PREFECT):
-        return None
-    names = frame.f_locals.get("names")
-    return [names] if isinstance(names, str) else names
 
 
 def _stacks() -> Iterator[list[FrameType]]:
@@ -68,7 +75,7 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _running_loop(frame: FrameType) -> Any:
-    if frame.f_code.co_name != "run_forever" or frame.f_globals.get("__name__") != _LOOPS:
+    if frame.f_code.co_name != "run_forever" or frame.f_globals.get("__name__") != _LOOP_MODULE:
         return None
     return frame.f_locals.get("self")
 
@@ -76,19 +83,20 @@ def _running_loop(frame: FrameType) -> Any:
 def _inwards(waiting: Any) -> Iterator[FrameType]:
     """Walk from a coroutine to what it awaits, through the generators behind `async with`."""
     for _ in range(_DEPTH):
-        frame = _of(waiting, "frame")
+        frame = _part_of(waiting, "frame")
         if frame is None:
             return
         yield frame
-        following = _of(waiting, "await")
-        if _of(following, "frame") is None and frame.f_code.co_name == "__aenter__":
-            following = getattr(frame.f_locals.get("self"), "gen", None)
-        waiting = following
+        awaited = _part_of(waiting, "await")
+        if _part_of(awaited, "frame") is None and frame.f_code.co_name == "__aenter__":
+            awaited = getattr(frame.f_locals.get("self"), "gen", None)
+        waiting = awaited
 
 
-def _of(waiting: Any, what: str) -> Any:
+def _part_of(waiting: Any, part: str) -> Any:
+    """Return the "frame" of a coroutine or an asynchronous generator, or what it "await"s; `None` of others."""
     for kind in ("cr", "ag"):
-        found = getattr(waiting, f"{kind}_{what}", None)
+        found = getattr(waiting, f"{kind}_{part}", None)
         if found is not None:
             return found
     return None

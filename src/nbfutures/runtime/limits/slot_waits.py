@@ -15,9 +15,9 @@ from nbfutures.errors import UnknownLimitError
 from nbfutures.runtime.jobs.job_note import JobNote
 from nbfutures.runtime.lanes.lane import Lane
 from nbfutures.runtime.limits.awaited import awaited_limits
-from nbfutures.runtime.limits.note import waiting_for
+from nbfutures.runtime.limits.note import waiting_for, waiting_for_slot
 from nbfutures.runtime.limits.prefect_limits import TAG_PREFIX, read_named
-from nbfutures.runtime.shared_client import shared_client
+from nbfutures.runtime.shared_client import has_api, shared_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,11 +70,21 @@ class SlotWaits:
     def _main(self) -> None:
         before: Counter[str] = Counter()
         while not self._over.wait(_LOOK_SECONDS):
-            names = sum((source() for source in list(self._sources)), Counter[str]())
-            told = _full(names & before) if names & before else ""
+            try:
+                # What hangs when a job has been ended without it is nobody's business any more.
+                names = Counter() if self._run.state.is_done else self._awaited()
+                told = _told(names & before) if names & before else ""
+            except Exception:
+                # It looks at what belongs to others, and only to say something more.
+                _logger.debug("Cannot tell what %s waits for", self._run.name, exc_info=True)
+                names, told = Counter(), ""
             before = names
-            if not self._over.is_set():
-                self._note.tell_if_free(told)
+            self._note.tell_if_free(told)
+            if self._over.is_set():
+                self._note.tell_if_free("")
+
+    def _awaited(self) -> Counter[str]:
+        return sum((source() for source in list(self._sources)), Counter[str]())
 
     def _seen_here(self) -> Counter[str]:
         ids = set(self._task_run_ids())
@@ -103,14 +113,14 @@ def tag_limits(run: Run, work: CallWork) -> Counter[str]:
     return Counter(f"{TAG_PREFIX}{tag}" for tag in {*own, *run.options.tags, *TagsContext.get().current_tags})
 
 
-def _full(names: Iterable[str]) -> str:
-    found = []
-    try:
-        with shared_client() as client:
-            for name in sorted(names):
-                with suppress(UnknownLimitError):
-                    found += read_named(client, [name])
-    except Exception:
-        _logger.debug("Prefect did not answer about limits", exc_info=True)
+def _told(names: Iterable[str]) -> str:
+    if not has_api():
+        # The session was closed: a client would start a server of Prefect's own.
         return ""
-    return waiting_for(found)
+    found = []
+    with shared_client() as client:
+        for name in sorted(names):
+            with suppress(UnknownLimitError):
+                found += read_named(client, [name])
+    # Who asks for several slots may be refused where one is free.
+    return waiting_for(found) or next(map(waiting_for_slot, found), "")

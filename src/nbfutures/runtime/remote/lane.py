@@ -56,7 +56,7 @@ class RemoteLane:
         self._beginnings: dict[int, tuple[float, float]] = {}
         """Of items on another machine: when they began, by its clock and by the kernel's."""
         self.awaited: Counter[str] = Counter()
-        """Limits that its items wait for in Prefect's `concurrency`, with how many of them."""
+        """Limits that its items wait for in Prefect's `concurrency`, with how many calls do."""
         self.is_open = True
         self.pulled = 0
         self.problem: PicklingError | None = None

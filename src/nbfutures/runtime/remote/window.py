@@ -164,7 +164,7 @@ class RemoteWindow:
         return any(index in lane.running for lane in list(self._lanes))
 
     def awaited_limits(self) -> Counter[str]:
-        """Return names of limits, with how many items wait in Prefect's `concurrency` for a slot of each."""
+        """Return names of limits, with how many calls of the items wait in Prefect's `concurrency` for each."""
         return sum((lane.awaited for lane in list(self._lanes) if lane.outstanding), Counter())
 
     def missing(self) -> int:

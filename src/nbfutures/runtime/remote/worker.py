@@ -40,6 +40,7 @@ __all__ = ["run_remote_lane", "work_for"]
 
 _TELL_SECONDS = 0.05
 """How long an outcome may wait for others to be sent with; one of a notable item goes at once."""
+_LANES = "nbfutures.runtime.lanes."
 _LOOK_SECONDS = 1.0
 """Between two looks at what the items wait for."""
 _IDLE_SECONDS = 1.0
@@ -288,12 +289,16 @@ class _WorkersEnd:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + _LOOK_SECONDS
-        before, self._awaited = self._awaited, dict(awaited_limits(self._is_own))
-        if self._awaited != before:
-            self._send("waits", self._awaited)
+        # It looks at what belongs to others, and only to say something more: no reason to end the process.
+        with contextlib.suppress(Exception):
+            before, self._awaited = self._awaited, dict(awaited_limits(self._is_own))
+            if self._awaited != before:
+                self._send("waits", self._awaited)
 
     def _is_own(self, frame: FrameType) -> bool:
-        return frame.f_locals.get("self") is self.lane if "self" in frame.f_code.co_varnames else False
+        """Tell whether a frame is one of the lane: what it calls are its items."""
+        is_lane = str(frame.f_globals.get("__name__")).startswith(_LANES)
+        return is_lane and frame.f_locals.get("self") is self.lane
 
     def _send(self, *message: Any) -> None:
         try:

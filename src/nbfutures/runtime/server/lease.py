@@ -144,7 +144,7 @@ class ServerLease:
         current = server_state.read_record(self.state)
         if current is not None and current.id == self.record.id:
             self.record = current
-        return lets_in(self.record.api_url, self.record.auth, _POLL_TIMEOUT)
+        return self.record.is_started and lets_in(self.record.api_url, self.record.auth, _POLL_TIMEOUT)
 
     def _explain(self, what: str) -> str:
         log = self.record.log
@@ -213,7 +213,8 @@ def _start(state: Path, previous: ServerLease | None) -> ServerRecord:
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.replace(log.with_name("server.log.1"))
     record_id = secrets.token_hex(8)
-    # Where another program has the port by then, the supervisor takes a new one, and a new secret.
+    # Where another program has the port by then, the supervisor takes a new one, and a new secret. One that had it for
+    # a moment and let it go may know the secret, if a kernel asked there meanwhile.
     known = previous.record if previous is not None and previous.state == state else None
     port = known.port if known is not None else server_state.free_port()
     auth = known.auth if known is not None else server_state.new_auth()

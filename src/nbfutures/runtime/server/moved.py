@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 
-__all__ = ["leave_events_behind"]
-
-_SECONDS = 0.1
+__all__ = ["renew_senders"]
 
 
-def leave_events_behind() -> None:
-    """Have Prefect send its events, of which it makes the records of task runs, to where the server is now.
+def renew_senders() -> None:
+    """Have Prefect send its events, which become the records of task runs, and its logs to where the server is now.
 
-    What is not sent yet is lost: it stays with who sends it to the old address.
+    What was not sent by then is lost: at the end of the process, Prefect would try for minutes to send it to where
+    nobody listens.
     """
-    EventsWorker.drain_all(timeout=_SECONDS)
+    workers: Any = EventsWorker
+    # All of Prefect's services; some wait for slots, for calls that go on.
+    for sender in list(workers._instances.values()):
+        if isinstance(sender, EventsWorker | APILogWorker):
+            with sender._queue.mutex:
+                sender._queue.queue.clear()
+            sender._stop()

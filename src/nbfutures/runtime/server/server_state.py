@@ -81,6 +81,8 @@ class ServerRecord:
     """Where in the log this run begins, in bytes."""
     loopback: str
     """Which loopback interface the port is on, see `loopback_identity`."""
+    is_started: bool = False
+    """Whether the server was started. Until then, the one before it may answer at the same address."""
 
 
 def state_directory(home: Path | None = None) -> Path:

@@ -116,7 +116,7 @@ class _Supervisor:
         if not server_state.port_is_free(self._record.port):
             self._move()
         _log.info("Starting Prefect's server on port %d.", self._record.port)
-        return subprocess.Popen(  # noqa: S603 - our own module
+        server = subprocess.Popen(  # noqa: S603 - our own module
             [
                 sys.executable,
                 "-m",
@@ -130,6 +130,8 @@ class _Supervisor:
             pass_fds=[self._lifeline, database.descriptor],
             start_new_session=True,
         )
+        self._note(replace(self._record, is_started=True))
+        return server
 
     def _watch(self, server: subprocess.Popen[bytes]) -> _End:
         """Wait until the server has ended or should be ended; in the latter case its record is removed."""
@@ -164,14 +166,19 @@ class _Supervisor:
     def _move(self) -> None:
         """Choose another port, and another secret: who has the port may have been told the old one."""
         port = server_state.free_port()
-        record = replace(
-            self._record,
-            port=port,
-            auth=server_state.new_auth(),
-            api_url=server_state.api_url(port, os.environ),
-            ui_url=server_state.ui_url(port, os.environ),
-        )
         _log.info("Port %d is taken by another program.", self._record.port)
+        self._note(
+            replace(
+                self._record,
+                port=port,
+                auth=server_state.new_auth(),
+                api_url=server_state.api_url(port, os.environ),
+                ui_url=server_state.ui_url(port, os.environ),
+                is_started=False,
+            )
+        )
+
+    def _note(self, record: ServerRecord) -> None:
         with server_state.mutex(self._state):
             server_state.write_record(self._state, record)
         self._record = record

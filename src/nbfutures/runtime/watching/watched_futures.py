@@ -11,7 +11,7 @@ from nbfutures.errors import ItemCancelledError
 from nbfutures.model.item import Item
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.delayed import DelayedFuture
-from nbfutures.runtime.outcomes import outcome_of, outcome_of_call
+from nbfutures.runtime.outcomes import id_of, outcome_of, outcome_of_call
 from nbfutures.runtime.tasks.cancelling import take_back
 from nbfutures.runtime.watching.delayed_calls import DelayedCalls
 
@@ -102,9 +102,9 @@ class WatchedFutures:
         return sum(entry.seen.started is not None and entry.seen.ended is None for entry in entries)
 
     def task_run_ids(self) -> list[UUID]:
-        """Return the ids of those that have not ended, where these are known by now."""
-        futures = [entry.future for entry in list(self._entries.values())]
-        return [future.task_run_id for future in futures if future is not None]
+        """Return the ids of those that have not ended and are no calls; of flow runs those."""
+        ids = (id_of(entry.future) for entry in list(self._entries.values()) if entry.future is not None)
+        return [one for one in ids if one is not None]
 
     @property
     def is_busy(self) -> bool:
