@@ -59,8 +59,8 @@ def test_what_items_wait_for_in_prefects_concurrency_is_said_until_they_have_it(
         assert job.snapshot.note in repr(job)
     eventually(lambda: len(list(tmp_path.glob("in *"))) == 2)
     # Both have theirs, and are held; all slots are in use.
-    eventually(lambda: not job.snapshot.note)
-    assert holds_for(lambda: not job.snapshot.note, 2.5)
+    eventually(lambda: "slot" not in job.snapshot.note)
+    assert holds_for(lambda: "slot" not in job.snapshot.note, 2.5)
     (tmp_path / "open").touch()
     assert job.wait(60)
 
@@ -96,7 +96,7 @@ def test_items_that_all_have_their_slots_at_once_wait_for_none():
     job = nbf.options(workers=2).map(use, range(50))
     notes = set()
     eventually(lambda: notes.add(job.snapshot.note) or job.wait(0))
-    assert notes == {""}
+    assert not any("slot" in note for note in notes)
 
 
 def with_slot(x):
@@ -154,7 +154,7 @@ def test_a_job_says_nothing_of_what_others_wait_for(gate):
         waiting = nbf.map(with_slot, range(2))
         other = nbf.map(gate, range(2))
         eventually(lambda: waiting.snapshot.note == FULL)
-        assert holds_for(lambda: not other.snapshot.note, 1.5)
+        assert holds_for(lambda: "slot" not in other.snapshot.note, 1.5)
     gate.open()
     assert waiting.wait(60)
     assert other.wait(60)
