@@ -13,7 +13,7 @@ _MADE = Column("until all are made", lambda one: [one.figures["made_seconds"]], 
 _LATE = Column("told after the last end", lambda one: [one.figures["late_seconds"]], "s")
 
 _MOST_CALLS = 10.0
-_LIMIT = 300.0
+_LIMIT = 420.0
 
 
 def plan(*, size: str, repeats: int | None = None) -> list[Section]:
