@@ -196,7 +196,7 @@ def test_only_what_was_never_submitted_is_told_so_and_only_once_its_kernel_is_go
     there = len(job._run.work.found.task_runs)
     assert there < 200
     eventually(lambda: len(submitted(flow_run.id)) == 230, timeout=120)
-    eventually(lambda: "to submit 90 of its items" in job.snapshot.note)
+    eventually(lambda: "to submit 90 of its items" in job.snapshot.note, timeout=90)
     assert holds_for(lambda: job.counts.cancelled == 0, 2.0)
     kernel.kill()
     eventually(lambda: job.counts.settled)
