@@ -7,6 +7,7 @@ import os
 
 import pytest
 from tests.background.conftest import define
+from tests.support import eventually
 
 import nbfutures as nbf
 
@@ -68,6 +69,7 @@ def test_a_worker_that_is_busy_keeps_nothing_from_the_others(cell, background, g
     job = background.map(cell["hold"], nbf.unmapped(gate), range(1, 9))
     assert job.result(30) == list(range(1, 9))
     assert holding.counts.running == 1
-    assert "worker" not in holding.snapshot.note
+    # On a busy machine it may have said for a moment that Prefect does not answer.
+    eventually(lambda: holding.snapshot.note == "")
     gate.open()
     assert holding.result(60) == [0]

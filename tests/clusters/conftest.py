@@ -63,3 +63,14 @@ def jobs(server):
     """None is left running by a test."""
     yield
     end_jobs(server)
+
+
+def hanging(place):
+    """Return a function that notes which item it was called for, and does not end by itself."""
+
+    # Within this function, so that it goes to the workers by value: their path is not that of the tests.
+    def work(x):
+        place.note(x)
+        time.sleep(60)
+
+    return work

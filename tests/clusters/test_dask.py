@@ -12,7 +12,7 @@ import dask
 import distributed
 import pytest
 from prefect import task
-from tests.clusters.conftest import python, started, told
+from tests.clusters.conftest import hanging, python, started, told
 from tests.support import eventually
 
 import nbfutures as nbf
@@ -126,13 +126,7 @@ def test_a_task_that_cannot_be_sent_is_named_and_the_others_complete():
 
 
 def test_cancel_ends_what_runs(gate):
-    place = gate
-
-    def work(x):
-        place.note(x)
-        time.sleep(60)
-
-    job = on_dask.map(work, range(100))
+    job = on_dask.map(hanging(gate), range(100))
     gate.wait_for(2)
     started = time.monotonic()
     job.cancel()

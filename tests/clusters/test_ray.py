@@ -11,7 +11,7 @@ import time
 import pytest
 import ray
 from prefect import task
-from tests.clusters.conftest import free_port, is_answered, python, started
+from tests.clusters.conftest import free_port, hanging, is_answered, python, started
 from tests.support import eventually
 
 import nbfutures as nbf
@@ -72,14 +72,8 @@ def test_an_address_at_which_nobody_answers_ends_the_job_and_says_what_to_do(ser
 
 
 def test_what_runs_is_ended_by_cancel_and_by_its_timeout_and_the_card_leads_to_the_dashboard(gate):
-    place = gate
-
-    def work(x):
-        place.note(x)
-        time.sleep(60)
-
     assert on_ray.map(abs, range(3)).result(120) == [0, 1, 2]
-    job = on_ray.map(work, range(100))
+    job = on_ray.map(hanging(gate), range(100))
     gate.wait_for(2)
     begun = time.monotonic()
     job.cancel()
@@ -94,13 +88,7 @@ def test_what_runs_is_ended_by_cancel_and_by_its_timeout_and_the_card_leads_to_t
 
 
 def test_a_job_ends_when_ray_is_let_go_of_and_no_other_ray_is_started(gate):
-    place = gate
-
-    def work(x):
-        place.note(x)
-        time.sleep(60)
-
-    job = on_ray.map(work, range(4))
+    job = on_ray.map(hanging(gate), range(4))
     gate.wait_for(2)
     clusters.close()
     assert job.wait(30)

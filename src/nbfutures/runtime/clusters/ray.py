@@ -26,9 +26,7 @@ from nbfutures.runtime.remote.mailbox import MailPost
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
 __all__ = ["RayCluster", "close", "get_cluster"]
-
 
 _AT_ONCE = 10_000
 """Calls that the boxes serve at once: each lane waits in one."""
