@@ -41,6 +41,36 @@ def no_limits(jobs):
         nbf.delete_limit(one.limit, tag=one.kind == "tag")
 
 
+_warm_runners = set()
+"""Those that have started: a cluster takes its time, and more on a busy machine."""
+
+
+def _warm(name):
+    submitter = nbf.options(runner=name, workers=2)
+    if name not in _warm_runners:
+        _warm_runners.add(name)
+        assert submitter.map(abs, [-1, -2, -3]).result(120) == [1, 2, 3]
+    return submitter
+
+
+@pytest.fixture(params=["threads", "processes", "dask", "ray", "inline"])
+def runner(request):
+    """A submitter with two workers of each kind, where there can be two, which have started."""
+    return _warm(request.param)
+
+
+@pytest.fixture(params=["threads", "processes", "dask", "ray"])
+def background(request):
+    """As `runner`; those with which the test goes on while items run."""
+    return _warm(request.param)
+
+
+@pytest.fixture(params=["processes", "dask", "ray"])
+def remote(request):
+    """As `runner`; those whose items run in other processes."""
+    return _warm(request.param)
+
+
 class Kind:
     """A kind of function that a job can call."""
 

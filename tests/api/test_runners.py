@@ -17,28 +17,6 @@ from nbfutures.errors import ItemSkippedError, ItemTimeoutError
 from nbfutures.model.events import JobPhase
 
 gate = file_gate.gate
-started = set()
-"""Runners that are warm: a cluster takes its time to start, and more on a busy machine."""
-
-
-def _warm(name):
-    made = nbf.options(runner=name, workers=2)
-    if name not in started:
-        started.add(name)
-        assert made.map(abs, [-1, -2, -3]).result(120) == [1, 2, 3]
-    return made
-
-
-@pytest.fixture(params=["threads", "processes", "dask", "ray", "inline"])
-def runner(request):
-    """A submitter with two workers of each kind, where there can be two, which have started."""
-    return _warm(request.param)
-
-
-@pytest.fixture(params=["threads", "processes", "dask", "ray"])
-def background(request):
-    """As `runner`; those with which the test goes on while items run."""
-    return _warm(request.param)
 
 
 def kinds_of(job):
