@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 
 # Ray's servers on loopback, where they need no token; read when Ray is imported.
 os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+
+# A shell that runs tests in its background (`nohup make test &`) has them ignore interrupts, and what they start too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests import `tests.support`, however pytest is started.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
