@@ -1,12 +1,19 @@
-"""Run two groups of tests side by side: most of their time is waiting. What the second one says comes at the end."""
+"""Run three groups of tests side by side: much of their time is waiting. The first ones are told at the end."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
-_JOBS = ["tests/api", "tests/background"]
+_GROUPS = {
+    # In this order: the second uses what the first has started.
+    "jobs": ["tests/api", "tests/clusters"],
+    "background": ["tests/background", "tests/browser", "tests/magics", "tests/notebook"],
+}
+"""Name to the folders of a group; what is in none of them is the third group. About equally long, each with its server,
+and one of them with the clusters."""
 _BUILD = Path("build")
 
 
@@ -17,17 +24,30 @@ def main(ignored: list[str]) -> int:
         ignored: Folders of tests to leave out.
     """
     _BUILD.mkdir(exist_ok=True)
-    pytest = [sys.executable, "-m", "pytest"]
-    told = _BUILD / "tests-of-jobs.txt"
+    grouped = [folder for folders in _GROUPS.values() for folder in folders]
+    printed = {name: _BUILD / f"tests-of-{name}.txt" for name in _GROUPS}
     # Not by `&` of a shell, whose commands ignore interrupts: some tests interrupt themselves.
-    with told.open("wb") as output, subprocess.Popen([*pytest, *_JOBS], stdout=output, stderr=output) as jobs:  # noqa: S603
+    with ExitStack() as stack:
+        running = []
+        for name, folders in _GROUPS.items():
+            output = stack.enter_context(printed[name].open("wb"))
+            arguments = [folder for folder in folders if folder not in ignored]
+            running.append(
+                stack.enter_context(subprocess.Popen(_pytest(*arguments), stdout=output, stderr=output))  # noqa: S603
+            )
         try:
-            others = subprocess.call([*pytest, *(f"--ignore={folder}" for folder in [*_JOBS, *ignored])])  # noqa: S603
-            jobs.wait()
+            statuses = [subprocess.call(_pytest(*(f"--ignore={folder}" for folder in [*grouped, *ignored])))]  # noqa: S603
+            statuses += [group.wait() for group in running]
         finally:
-            jobs.terminate()
-    sys.stdout.write(told.read_text(encoding="utf-8", errors="replace"))
-    return others or jobs.returncode
+            for group in running:
+                group.terminate()
+    for file in printed.values():
+        sys.stdout.write(file.read_text(encoding="utf-8", errors="replace"))
+    return next(filter(None, statuses), 0)
+
+
+def _pytest(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", *arguments]
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ class Gate:
         """Wait, then return what was given."""
         self._enter(x)
         try:
-            assert self._open.wait(60)
+            assert self._open.wait(600)
         finally:
             self._leave()
         return x

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from prefect import get_client
 
 
-def eventually(predicate, timeout=30.0, interval=0.05):
+def eventually(predicate, timeout=120.0, interval=0.05):
     """Poll until the predicate holds, and return what it returned; fail when `timeout` seconds have passed."""
     deadline = time.monotonic() + timeout
     while not (value := predicate()):

@@ -64,11 +64,16 @@ def test_a_worker_that_is_killed_in_mid_run_costs_no_item(scheduler, gate):
     assert nbf.options(runner="dask", address=scheduler).map(task(lambda x: x + 1), range(3)).result(120) == [1, 2, 3]
 
 
-def test_a_job_asks_for_as_many_workers_as_the_cluster_has_and_a_client_tells_where_it_is(scheduler):
+def test_a_job_asks_for_as_many_workers_as_the_cluster_has_and_a_client_tells_where_it_is(scheduler, gate):
+    place = gate
     with distributed.Client(scheduler, set_as_default=False) as client:
-        job = nbf.options(runner="dask", address=client).map(lambda x: os.getpid(), range(50))
+        workers = len(client.nthreads())
+        job = nbf.options(runner="dask", address=client).map(lambda x: (place(x), os.getpid())[1], range(50))
+        # A worker that has an item leaves the next one to the others.
+        gate.wait_for(workers)
+        gate.open()
         assert set(job.result(60)) <= set(client.run(os.getpid).values())
-        assert job.frame()["worker"].nunique() == len(client.nthreads())
+        assert job.frame()["worker"].nunique() == workers
 
 
 def test_items_that_run_too_long_hold_up_no_other_on_a_cluster_of_somebody_elses(scheduler):
