@@ -198,7 +198,7 @@ class Session:
             lease = self._renew_lease()
             lease.wait_until_ready(stop=closing)
         self._latest = lease
-        self._settings.apply(api_url=lease.address.api_url, auth=lease.address.auth)
+        self._settings.connect(lease.address, lease.state)
         self._note_url(lease.address.api_url)
 
     def _note_url(self, url: str) -> None:

@@ -15,6 +15,7 @@ import tblib.pickling_support
 from nbfutures.model.clock import SystemClock
 from nbfutures.runtime import capture
 from nbfutures.runtime.outcomes import Observed
+from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.remote.packing import pack, unpack
 from nbfutures.runtime.tasks.observing import observe
 
@@ -84,7 +85,7 @@ def observe_elsewhere(task: Task[Any, Any], ticket: str, route: Route) -> Task[A
 
         @functools.wraps(fn)
         async def told_async(*args: Any, **kwargs: Any) -> Any:
-            with tell_kernel(ticket, route, fn) as observed:
+            with private_settings(), tell_kernel(ticket, route, fn) as observed:
                 return await observed(*args, **kwargs)
 
         made: Any = told_async
@@ -92,7 +93,7 @@ def observe_elsewhere(task: Task[Any, Any], ticket: str, route: Route) -> Task[A
 
         @functools.wraps(fn)
         def told_sync(*args: Any, **kwargs: Any) -> Any:
-            with tell_kernel(ticket, route, fn) as observed:
+            with private_settings(), tell_kernel(ticket, route, fn) as observed:
                 return observed(*args, **kwargs)
 
         made = told_sync
