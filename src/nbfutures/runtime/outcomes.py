@@ -56,6 +56,8 @@ class Observed:
     is_left: bool = False
     """Whether it was cancelled before its function began: that is not to begin any more."""
     output: CapturedOutput | None = None
+    uncached: str | None = None
+    """Why Prefect did not cache it, though it was asked to."""
     error: BaseException | None = None
     """What the function raised in the last attempt."""
     traceback: TracebackType | None = None
