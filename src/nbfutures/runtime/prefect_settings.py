@@ -79,6 +79,10 @@ class ProcessSettings:
             "PREFECT_API_AUTH_STRING": None,
             # One request less for each client that Prefect makes, which is one for each flow run; the secret guards it.
             "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": os.environ.get("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "false"),
+            # It is of the same version. A worker process would ask at its start, and give up if the server is away.
+            "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": os.environ.get(
+                "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false"
+            ),
             "DO_NOT_TRACK": os.environ.get("DO_NOT_TRACK", "1"),
         }
         if any(name.lower() in ("http_proxy", "all_proxy") for name in os.environ):
