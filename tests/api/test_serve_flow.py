@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,14 @@ def test_a_flow_of_the_notebook_is_served_run_and_cancelled_in_the_middle(server
         time.sleep(sleep)
         return offset + x
 
-    served = nbf.serve(behave, name="nightly", workers=3)
-    try:
-        # At once: the cell is not held up, and the job waits until the flow is served.
-        assert served.is_starting
+    with ThreadPoolExecutor() as another:
+        serving = another.submit(nbf.serve, behave, name="nightly", workers=3)
+        eventually(lambda: [one for one in api.served_flows() if one.name == "behaving/nightly"])
+        # The job waits until the flow is served.
         job = nbf.options(deployment="behaving/nightly").map([{"x": 1}, {"x": -1}, {"x": 2, "sleep": 600}])
         eventually(lambda: "starting to serve" in repr(job), interval=0.02)
+        served = serving.result(90)
+    try:
         eventually(lambda: job.counts.settled == 2 and job.counts.running == 1, 150)
         # What it returned is persisted, and so is what it raised.
         assert job.values() == [101, None, None]
@@ -121,13 +124,13 @@ def test_a_flow_that_cannot_be_loaded_tells_why_and_where_its_log_is(server):
     def uses():
         return one
 
-    made = nbf.serve(uses, name="x")
+    with pytest.raises(ServeError, match=r"not here.* Its log: "):
+        nbf.serve(uses, name="x")
     job = nbf.options(deployment="reluctant/x").map([{}])
     with pytest.raises(ServeError, match="not here"):
         job.result(90)
-    assert not made.is_alive
-    assert str(made.log) in repr(job)
-    assert made not in api.served_flows()
+    assert "Its log: " in repr(job)
+    assert "reluctant/x" not in [one.name for one in api.served_flows()]
 
 
 _KERNEL = """
@@ -155,7 +158,8 @@ def is_alive(pid):
 
 def test_a_killed_kernel_takes_the_process_along(start_kernel):
     kernel = start_kernel(_KERNEL.format(name="mortal", keep=False))
-    pid = int(kernel.read(150))
+    assert "starting" in kernel.read(150)
+    pid = int(kernel.read(90))
     assert is_alive(pid)
     kernel.kill()
     try:
@@ -167,7 +171,8 @@ def test_a_killed_kernel_takes_the_process_along(start_kernel):
 
 def test_a_kept_process_outlives_its_kernel_and_another_one_finds_and_stops_it(start_kernel):
     kernel = start_kernel(_KERNEL.format(name="kept", keep=True))
-    pid = int(kernel.read(150))
+    assert "starting" in kernel.read(150)
+    pid = int(kernel.read(90))
     kernel.say()
     assert kernel.end()[0] == 0
     (found,) = [one for one in api.served_flows() if one.name == "kept/kernel"]

@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["Serving", "serve", "served_flows", "stop_serving"]
 
 _LOOK_SECONDS = 0.05
+_QUIET_SECONDS = 1.0
+"""After which a cell that waits says so."""
+_SERVED_SECONDS = 30.0
 
 
 @with_brief_errors
 def serve(
     *what: Any, name: str | None = None, workers: int | None = None, limit: int | None = None, keep: bool = False
 ) -> Serving | ServedFlow:
-    """Start processes that run background tasks, or a deployment's flow; or tell who serves what. Does not block.
+    """Start processes that run background tasks, or a deployment's flow; or tell who serves what.
+
+    Of tasks, this does not block. Of a flow, it blocks until the deployment exists, so that the next cell finds it:
+    some ten seconds, and 30 at most once Prefect answers.
 
     What is served may be defined in the notebook. It is served as it is now: after a change, serve it again, which
     takes the place of what was served under the same name. The processes end with the kernel, however it ends, unless
@@ -47,7 +53,9 @@ def serve(
         MapArgumentsError: If something is neither task nor flow.
         InvalidOptionError: If an option has a value that it cannot take, or does not fit what is served.
         PicklingError: If something that is used cannot be sent to another process.
-        ServeError: If it cannot be served on this machine.
+        ServeError: If it cannot be served on this machine, or the process that is to serve a flow ends.
+        ServerStartError: If a flow is served, and the local Prefect server does not start.
+        ServerUnreachableError: If a flow is served, and the Prefect server that the user has chosen does not answer.
 
     Examples:
         >>> nbf.serve(fetch, workers=2)
@@ -67,7 +75,9 @@ def serve(
                 "A flow is served as a deployment, which has a name: nbf.serve(my_flow, name='nightly'). To run it as "
                 "a background task, call it in a task, and serve that: flows have no .delay()."
             )
-        return deployments.serve_flow(what[0], name, session=get_session(), workers=workers, keep=keep)
+        made = deployments.serve_flow(what[0], name, session=get_session(), workers=workers, keep=keep)
+        _wait_until_served(made)
+        return made
     if name is not None:
         raise MapArgumentsError(
             "name is for a flow, which becomes a deployment: put @flow above the function. Tasks have their own names."
@@ -75,6 +85,20 @@ def serve(
     return Serving(
         serving.serve(what, get_session(), workers=1 if workers is None else workers, limit=limit, keep=keep)
     )
+
+
+def _wait_until_served(made: ServedFlow) -> None:
+    """Block until a deployment exists: what a later cell asks of Prefect would not find it."""
+    if not made.wait_until_ready(_QUIET_SECONDS) and made.is_alive:
+        print(f"{made.name}: starting, some ten seconds", flush=True)  # noqa: T201 - for who waits
+        get_session().wait_until_ready()
+        made.wait_until_ready(_SERVED_SECONDS)
+    made.check()
+    if made.is_starting:
+        print(  # noqa: T201 - as above
+            f"{made.name}: still starting after {_SERVED_SECONDS:.0f} s. Jobs of nbf.options(deployment={made.name!r}) "
+            f"wait for it; for anything else, call .wait_until_ready() on what nbf.serve() returns. Its log: {made.log}"
+        )
 
 
 @with_brief_errors

@@ -31,6 +31,7 @@ __all__ = [
     "outcome_of_call",
     "outcome_of_state",
     "problem_of",
+    "value_of_state",
 ]
 
 LEFT = "Cancelled before it ran, while Prefect held its task run back. Run it with job.retry()."
@@ -55,6 +56,8 @@ class Observed:
     is_left: bool = False
     """Whether it was cancelled before its function began: that is not to begin any more."""
     output: CapturedOutput | None = None
+    uncached: str | None = None
+    """Why Prefect did not cache it, though it was asked to."""
     error: BaseException | None = None
     """What the function raised in the last attempt."""
     traceback: TracebackType | None = None
@@ -200,6 +203,13 @@ def explain_not_found(error: BaseException | None) -> None:
         )
 
 
+def value_of_state(state: State[Any]) -> Any:
+    """Return the value of a state; raise its error, or `ItemSkippedError` where it did not run."""
+    if state.is_pending():
+        raise ItemSkippedError(_skipped(state))
+    return _read(state, raise_on_failure=True)
+
+
 def problem_of(future: PrefectFuture[Any]) -> BaseException | None:
     """Return why a lane's task run did not complete, or `None`."""
     try:
@@ -262,11 +272,15 @@ def _ending_of_state(state: State[Any]) -> tuple[OutcomeKind, Any, BaseException
         except BaseException as unread:
             return OutcomeKind.FAILED, None, unread
     if state.is_pending():
-        return OutcomeKind.SKIPPED, None, ItemSkippedError(f"Skipped: {state.message or 'what it depends on failed'}")
+        return OutcomeKind.SKIPPED, None, ItemSkippedError(_skipped(state))
     error = _error_of_state(state)
     if state.is_cancelled():
         return OutcomeKind.CANCELLED, None, error
     return _ending_of_error(error, is_timeout=state.name == "TimedOut", message=state.message or error)
+
+
+def _skipped(state: State[Any]) -> str:
+    return f"Skipped: {state.message or 'what it depends on failed'}"
 
 
 def _ending_of_error(

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nbfutures.runtime.server.lease import ServerAddress
 
 __all__ = ["ProcessSettings", "configured_api_url"]
 
@@ -49,42 +56,59 @@ class ProcessSettings:
 
     def __init__(self) -> None:
         self._before: dict[str, str | None] = {}
+        self._profiles: Path | None = None
 
-    def apply(self, *, api_url: str | None = None, auth: str | None = None) -> None:
-        """Set what nbfutures needs; a value that the user has set stays.
+    def apply(self) -> None:
+        """Have Prefect be quiet; what the user has set stays."""
+        self._set({name: value for name, value in _QUIET.items() if name not in os.environ})
+        _refresh()
+
+    def connect(self, address: ServerAddress, state: Path) -> None:
+        """Have Prefect use the local server, in this process and in those that it starts.
 
         Args:
-            api_url: The local server's API; `None` where the user has chosen one.
-            auth: `user:password` for it.
+            address: Where the server is.
+            state: Its state directory.
         """
-        wanted = {name: value for name, value in _QUIET.items() if name not in os.environ}
-        if api_url is not None:
-            wanted["PREFECT_API_URL"] = api_url
+        private = importlib.import_module("nbfutures.runtime.private_settings")
+        self._profiles = private.write_profiles(state, address.auth)
+        wanted: dict[str, str | None] = {
+            "PREFECT_API_URL": address.api_url,
+            "PREFECT_PROFILES_PATH": str(self._profiles),
+            # It would come before that of the profiles.
+            "PREFECT_API_AUTH_STRING": None,
             # One request less for each client that Prefect makes, which is one for each flow run; the secret guards it.
-            wanted["PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"] = os.environ.get(
-                "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "false"
-            )
-            wanted["DO_NOT_TRACK"] = os.environ.get("DO_NOT_TRACK", "1")
-            if any(name.lower() in ("http_proxy", "all_proxy") for name in os.environ):
-                # Prefect's clients would ask the proxy for this machine's loopback interface.
-                present = os.environ.get("NO_PROXY", os.environ.get("no_proxy", ""))
-                wanted["NO_PROXY"] = ",".join(filter(None, [present, "127.0.0.1", "localhost"]))
-        if auth is not None:
-            wanted["PREFECT_API_AUTH_STRING"] = auth
-        for name, value in wanted.items():
-            self._before.setdefault(name, os.environ.get(name))
-            os.environ[name] = value
+            "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": os.environ.get("PREFECT_CLIENT_CSRF_SUPPORT_ENABLED", "false"),
+            # It is of the same version. A worker process would ask at its start, and give up if the server is away.
+            "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": os.environ.get(
+                "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED", "false"
+            ),
+            "DO_NOT_TRACK": os.environ.get("DO_NOT_TRACK", "1"),
+        }
+        if any(name.lower() in ("http_proxy", "all_proxy") for name in os.environ):
+            # Prefect's clients would ask the proxy for this machine's loopback interface.
+            present = os.environ.get("NO_PROXY", os.environ.get("no_proxy", ""))
+            wanted["NO_PROXY"] = ",".join(filter(None, [present, "127.0.0.1", "localhost"]))
+        self._set(wanted)
         _refresh()
+        private.keep_secret(address.auth)
 
     def restore(self) -> None:
         """Give back the environment as it was."""
-        for name, value in self._before.items():
+        self._set(self._before)
+        self._before.clear()
+        _refresh()
+        profiles, self._profiles = self._profiles, None
+        if profiles is not None:
+            importlib.import_module("nbfutures.runtime.private_settings").give_back(profiles)
+
+    def _set(self, wanted: Mapping[str, str | None]) -> None:
+        for name, value in list(wanted.items()):
+            self._before.setdefault(name, os.environ.get(name))
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        self._before.clear()
-        _refresh()
 
 
 def _refresh() -> None:

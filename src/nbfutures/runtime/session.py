@@ -6,6 +6,7 @@ import atexit
 import importlib
 import sys
 import threading
+import time
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING
@@ -27,6 +28,10 @@ _RECHECKS = 3
 _RECHECK_SECONDS = 0.4
 _FLUSH_SECONDS = 2.0
 _JOBS_KEPT = 100
+_REVIVALS = 3
+"""How often a local server that has ended is started again, within so many seconds."""
+_REVIVAL_SECONDS = 600.0
+_REVIVING = "its local server has ended, and is being started again: some ten seconds"
 _WARM = (
     "nbfutures.runtime.background.serving",
     "nbfutures.runtime.background.api_loop",
@@ -58,7 +63,9 @@ class Session:
         self._leaver: threading.Thread | None = None
         """A start that was closed before it had ended."""
         self._exit_jobs = ExitJobs(self.jobs)
-        self._health_watch = HealthWatch(self.jobs, lambda: self.api_url if self.ready.is_set() else None)
+        self._health_watch = HealthWatch(self.jobs, lambda: self.api_url if self.ready.is_set() else None, self._revive)
+        self._revivals: list[float] = []
+        """When a local server that had ended was started again, by `time.monotonic`."""
         self._closing = threading.Event()
 
     def start(self) -> None:
@@ -143,6 +150,36 @@ class Session:
     def _is_well(self) -> bool:
         return self.ready.is_set() and self.error is None and (self.lease is None or self.lease.is_alive())
 
+    def _revive(self) -> str | None:
+        """Have the local server started again if it has ended: whoever waits for it would do so for ever.
+
+        Returns:
+            What is to be told of that; "" while the server is there, `None` if there is none to look after.
+        """
+        with self._lock:
+            starter, lease = self._starter, self.lease
+            if starter is None or lease is None or self._latest is None:
+                return None
+            if self._is_well() or (starter.is_alive() and not self._revivals):
+                return ""
+        if starter.is_alive():
+            return _REVIVING
+        now = time.monotonic()
+        self._revivals = [when for when in self._revivals if now - when < _REVIVAL_SECONDS]
+        if len(self._revivals) < _REVIVALS:
+            self._revivals.append(now)
+            self.start()
+            return _REVIVING
+        error = self.error or ServerStartError(
+            f"The local Prefect server has ended {_REVIVALS + 1} times within {_REVIVAL_SECONDS / 60:.0f} minutes. Its "
+            f"log, {lease.address.log}, may say why."
+        )
+        for run in self.jobs:
+            # What runs in threads of the kernel does so without Prefect; all else would wait in vain.
+            if not run.state.is_done and not run.state.counts.running:
+                run.crash(error)
+        return f"its local server has ended, and is not started again before the next job: {str(error).splitlines()[0]}"
+
     def _let_go(self) -> None:
         with self._lock:
             lease, self.lease = self.lease, None
@@ -198,8 +235,9 @@ class Session:
             lease = self._renew_lease()
             lease.wait_until_ready(stop=closing)
         self._latest = lease
-        self._settings.apply(api_url=lease.address.api_url, auth=lease.address.auth)
+        self._settings.connect(lease.address, lease.state)
         self._note_url(lease.address.api_url)
+        self._health_watch.start()
 
     def _note_url(self, url: str) -> None:
         before, self.api_url = self.api_url, url

@@ -42,6 +42,7 @@ from nbfutures.runtime.background.records import (
     worker_record,
 )
 from nbfutures.runtime.background.worker_calls import arguments_of, offered_again, prepared, run_sync
+from nbfutures.runtime.private_settings import keep_secret
 from nbfutures.runtime.server.lease import lease_server
 
 if TYPE_CHECKING:
@@ -332,6 +333,7 @@ def main(arguments: list[str]) -> None:
     # httpx tells each request.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_secret()
     name, number, done = arguments[0], int(arguments[1]), int(arguments[2])
     service = next((one for one in read_services() if one.id == name), None)
     if service is None:

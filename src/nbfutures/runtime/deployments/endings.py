@@ -8,6 +8,7 @@ from prefect.exceptions import MissingResult
 
 from nbfutures.errors import ItemCancelledError, JobCrashedError
 from nbfutures.model.outcome import CapturedOutput, Outcome, OutcomeKind
+from nbfutures.runtime.watching.returned import returned_values
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -55,7 +56,7 @@ def _ending(state: State[Any] | None) -> tuple[OutcomeKind, Any, BaseException |
     if not state.is_completed():
         return OutcomeKind.FAILED, None, _error(state), None
     try:
-        return OutcomeKind.COMPLETED, _read(state), None, None
+        value = _read(state)
     except MissingResult:
         # The flow does not persist its result, which is Prefect's default: there is nothing to be had.
         return OutcomeKind.COMPLETED, None, None, None
@@ -65,6 +66,14 @@ def _ending(state: State[Any] | None) -> tuple[OutcomeKind, Any, BaseException |
             f"Have it persisted where this machine can read it: @flow(result_storage=...).\n"
         )
         return OutcomeKind.COMPLETED, None, None, CapturedOutput(stderr=told)
+    return _returned(value)
+
+
+def _returned(value: Any) -> tuple[OutcomeKind, Any, BaseException | None, CapturedOutput | None]:
+    try:
+        return OutcomeKind.COMPLETED, returned_values(value), None, None
+    except Exception as error:
+        return OutcomeKind.FAILED, None, error, None
 
 
 def _read(state: State[Any], *, raise_on_failure: bool = True) -> Any:
@@ -81,6 +90,9 @@ def _error(state: State[Any]) -> BaseException:
     except Exception:
         # It was persisted where this machine cannot read it.
         found = _read(state.model_copy(update={"data": None}), raise_on_failure=False)
+    _, _, within, _ = _returned(found)
+    if within is not None:
+        return within
     return found if isinstance(found, BaseException) else RuntimeError(str(state.message or found))
 
 

@@ -50,8 +50,10 @@ _MODULE = '''\
 import pathlib
 import pickle
 
+from nbfutures.runtime.private_settings import keep_secret
 from nbfutures.runtime.remote.carrying import carrying
 
+keep_secret()
 {function} = pickle.loads(pathlib.Path(__file__).with_suffix(".pkl").read_bytes())
 # Prefect looks there for the file of a flow.
 {function}.__module__ = __name__

@@ -63,6 +63,7 @@ def main(arguments: list[str]) -> None:
 def _serve(folder: Path, plan: dict[str, Any], stop: threading.Event) -> None:
     sys.path.extend(path for path in plan["path"] if path not in sys.path)
     sys.path.insert(0, str(folder))
+    # The module sees to it that the flow runs, which are processes, get no secret by their environment.
     flow = getattr(importlib.import_module(plan["module"]), plan["function"])
     # In a thread: in the main thread, Prefect's runner would take SIGTERM for itself.
     problem: list[BaseException] = []

@@ -26,6 +26,7 @@ from nbfutures.runtime.flow_runs.summaries import record_summary
 from nbfutures.runtime.limits.missing import missing_limits_told
 from nbfutures.runtime.limits.slot_waits import SlotWaits, tag_limits
 from nbfutures.runtime.names import argument_words, flow_name, run_name
+from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.runners import KERNEL_RUNNERS, make_runner
 from nbfutures.runtime.runners.threads import nesting
 from nbfutures.runtime.tasks.lasting_print import lasting_print, logs_prints
@@ -199,8 +200,8 @@ def flow_settings(run: Run) -> Iterator[None]:
     """Within it, a flow run on this thread is the job's, and does not wait a second for its heartbeat to end."""
     # The environment cannot say "no heartbeat"; and this is for our flow runs only.
     nesting.set(0)
-    quiet = flow_start.changed_settings("flows", heartbeat_frequency=None)
-    with quiet, tags(*run.options.tags), missing_limits_told(run):
+    quiet = functools.partial(flow_start.changed_settings, "flows", heartbeat_frequency=None)
+    with private_settings(), quiet(), tags(*run.options.tags), missing_limits_told(run):
         yield
 
 

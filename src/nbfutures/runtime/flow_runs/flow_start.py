@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from prefect.context import FlowRunContext, SettingsContext, TagsContext, get_settings_context
+from prefect.context import FlowRunContext, TagsContext, get_settings_context
 from prefect.flow_engine import run_flow
 
 from nbfutures.runtime.names import run_name, template_of
@@ -108,7 +108,7 @@ def changed_settings(group: str, **changes: Any) -> Iterator[None]:
     context = get_settings_context()
     settings = context.settings
     changed = getattr(settings, group).model_copy(update=changes)
-    with SettingsContext(profile=context.profile, settings=settings.model_copy(update={group: changed})):
+    with context.model_copy(update={"settings": settings.model_copy(update={group: changed})}):
         yield
 
 

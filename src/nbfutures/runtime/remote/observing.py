@@ -15,7 +15,9 @@ import tblib.pickling_support
 from nbfutures.model.clock import SystemClock
 from nbfutures.runtime import capture
 from nbfutures.runtime.outcomes import Observed
+from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.remote.packing import pack, unpack
+from nbfutures.runtime.tasks.cache_keys import watch_key
 from nbfutures.runtime.tasks.observing import observe
 
 if TYPE_CHECKING:
@@ -80,11 +82,12 @@ def observe_elsewhere(task: Task[Any, Any], ticket: str, route: Route) -> Task[A
     fn = task.fn
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return task
+    uncached: list[str] = []
     if inspect.iscoroutinefunction(fn):
 
         @functools.wraps(fn)
         async def told_async(*args: Any, **kwargs: Any) -> Any:
-            with tell_kernel(ticket, route, fn) as observed:
+            with private_settings(), tell_kernel(ticket, route, fn, uncached) as observed:
                 return await observed(*args, **kwargs)
 
         made: Any = told_async
@@ -92,21 +95,24 @@ def observe_elsewhere(task: Task[Any, Any], ticket: str, route: Route) -> Task[A
 
         @functools.wraps(fn)
         def told_sync(*args: Any, **kwargs: Any) -> Any:
-            with tell_kernel(ticket, route, fn) as observed:
+            with private_settings(), tell_kernel(ticket, route, fn, uncached) as observed:
                 return observed(*args, **kwargs)
 
         made = told_sync
     twin = copy.copy(task)
     twin.fn = made
+    watch_key(twin, uncached.append)
     return twin
 
 
 class tell_kernel:  # noqa: N801 - used as a function
     """Within it, the kernel is told of a function's call: at its start, and at its end."""
 
-    def __init__(self, ticket: str, route: Route, fn: Any) -> None:
+    def __init__(self, ticket: str, route: Route, fn: Any, uncached: list[str] | None = None) -> None:
         self._ticket, self._route = ticket, route
         self._fn = fn
+        self._uncached = uncached
+        """Why it was not cached, where it should have been."""
         self._seen = Observed()
         self._connection: Connection | None = None
 
@@ -124,7 +130,8 @@ class tell_kernel:  # noqa: N801 - used as a function
         except (OSError, EOFError):
             self._connection = None
         clock = SystemClock()
-        self._send(started=clock.now(), ended=None, attempts=self._seen.attempts + 1)
+        why = self._uncached[0] if self._uncached else None
+        self._send(started=clock.now(), ended=None, attempts=self._seen.attempts + 1, uncached=why)
         # The thing that observes takes a task, of which it looks at nothing but the function.
         return observe(_Holder(self._fn), self._seen, clock.now).fn  # type: ignore[arg-type]  # as above
 
@@ -163,6 +170,8 @@ class tell_kernel:  # noqa: N801 - used as a function
 
 class _Holder:
     """Something with a function."""
+
+    persist_result = False
 
     def __init__(self, fn: Any) -> None:
         self.fn = fn

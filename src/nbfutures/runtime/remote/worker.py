@@ -22,6 +22,7 @@ from nbfutures.runtime.lanes.async_lane import AsyncLane
 from nbfutures.runtime.lanes.lane import NOTHING, Lane
 from nbfutures.runtime.lanes.lane_work import LaneWork
 from nbfutures.runtime.limits.awaited import awaited_limits
+from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.remote.inbox import Calls, Inbox, Rounds
 from nbfutures.runtime.remote.mark import READING, SEVERAL, TELLING, Marked, open_mark
 from nbfutures.runtime.remote.modules import forget_changed_modules, note_modules
@@ -74,7 +75,7 @@ def work_for(lane: str, route: Route, settings: LaneSettings) -> State[Any]:
         except OSError as error:
             # Such as the second run of a lane whose worker died: the kernel has given its items to others.
             return Completed(message=f"Nothing to do: {error}")
-        with contextlib.closing(connection):
+        with contextlib.closing(connection), private_settings():
             remote = _WorkersEnd(connection, settings, mark)
             failed = remote.run(context.task_run.id if context else None)
     finally:

@@ -54,7 +54,7 @@ class ServerAddress:
     api_url: str
     """For `PREFECT_API_URL`; ends in `/api`."""
     auth: str
-    """For `PREFECT_API_AUTH_STRING`: `user:password`. A secret: not for command lines, logs or notebooks."""
+    """For `PREFECT_API_AUTH_STRING`: `user:password`. A secret: not for command lines, environments or logs."""
     log: Path
     """What the server and its supervisor print."""
     ui_url: str
@@ -218,6 +218,10 @@ def _start(state: Path, previous: ServerLease | None) -> ServerRecord:
     known = previous.record if previous is not None and previous.state == state else None
     port = known.port if known is not None else server_state.free_port()
     auth = known.auth if known is not None else server_state.new_auth()
+    if known is None:
+        # They let nobody in any more.
+        for left in server_state.profiles_directory(state).glob("*.toml"):
+            left.unlink(missing_ok=True)
     lock = ProcessLock.acquire(server_state.supervisor_lock(state, record_id))
     if lock is None:  # pragma: no cover - the name is new
         raise ServerStartError("The name of the new server is taken; try again.")

@@ -52,6 +52,7 @@ _REMOVED: Final = (
     "PREFECT_API_URL",
     "PREFECT_API_KEY",
     "PREFECT_API_AUTH_STRING",
+    "PREFECT_SERVER_API_AUTH_STRING",
     "PREFECT_PROFILE",
     "PREFECT_PROFILES_PATH",
     "FORCE_COLOR",
@@ -63,11 +64,11 @@ _REMOVED: Final = (
 def server_environment(
     state: Path, record: server_state.ServerRecord, environment: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the environment that the server runs with.
+    """Return the environment that the server is started with; its secret is not in it, the server reads the record.
 
     Args:
         state: The state directory.
-        record: Port and secret.
+        record: Port and addresses.
         environment: The supervisor's own. Tuning settings in it are kept; what guards the server and keeps it from
             reporting to others is not up to it.
     """
@@ -88,7 +89,6 @@ def server_environment(
     server |= {
         # Not the user's: its profiles and settings are for clients, and other servers use it too.
         "PREFECT_HOME": str(state / "home"),
-        "PREFECT_SERVER_API_AUTH_STRING": record.auth,
         "PREFECT_SERVER_API_HOST": server_state.LOOPBACK,
         "PREFECT_SERVER_API_PORT": str(record.port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

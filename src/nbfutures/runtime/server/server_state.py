@@ -7,6 +7,7 @@ The directory holds, besides Prefect's database, user interface and log:
 - `supervisor-ID.lock`: held by the supervisor of that name for as long as it lives.
 - `database.lock`: held by the supervisor and its server, so that there are never two servers on one database.
 - `leases/ID-PID-...`: held by each process that uses the server of that supervisor.
+- `profiles/`: files by which Prefect's clients in other processes are let in.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ __all__ = [
     "database_file",
     "free_port",
     "has_leases",
+    "is_own_auth",
     "leases_directory",
     "loopback_identity",
     "mutex",
     "new_auth",
     "open_state_directory",
     "port_is_free",
+    "profiles_directory",
     "proxied_path",
     "read_record",
     "remove_record",
@@ -56,6 +59,7 @@ LOOPBACK: Final = "127.0.0.1"
 # Below the ports that Linux, macOS and Windows hand to outgoing connections: the server binds its port seconds
 # after it was chosen, and until then nothing but another server that picks at random should take it.
 _PORTS: Final = range(20_000, 32_000)
+_USER: Final = "nbfutures:"
 _MUTEX_TIMEOUT: Final = 30.0  # seconds; every holder needs milliseconds
 
 
@@ -124,6 +128,11 @@ def mutex(state: Path) -> filelock.BaseFileLock:
 def leases_directory(state: Path) -> Path:
     """Where the files are that say who uses the server."""
     return state / "leases"
+
+
+def profiles_directory(state: Path) -> Path:
+    """Where the profiles of Prefect's are that have the server's secret."""
+    return state / "profiles"
 
 
 def supervisor_lock(state: Path, record_id: str) -> Path:
@@ -219,7 +228,12 @@ def port_is_free(port: int) -> bool:
 
 def new_auth() -> str:
     """Make up a secret, as Prefect takes it: `user:password`."""
-    return f"nbfutures:{secrets.token_urlsafe(32)}"
+    return f"{_USER}{secrets.token_urlsafe(32)}"
+
+
+def is_own_auth(auth: str) -> bool:
+    """Tell whether this is the secret of a local server."""
+    return auth.startswith(_USER)
 
 
 def free_port() -> int:

@@ -242,6 +242,11 @@ def _serve(port: int, lifeline: int) -> None:
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=follow, name="nbfutures-lifeline", daemon=True).start()
+    record = server_state.read_record(Path.cwd())
+    if record is None or record.port != port:
+        return  # The supervisor is about to end it: it wants no server any more.
+    # Only here, where nobody reads it: of a process, others see the environment that it was started with.
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = record.auth
     sys.argv = ["prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
     runpy.run_module("prefect", run_name="__main__", alter_sys=True)
 

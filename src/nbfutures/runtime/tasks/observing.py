@@ -13,6 +13,7 @@ from prefect.context import TaskRunContext
 
 from nbfutures.runtime import capture
 from nbfutures.runtime.shared_loop import home_loop
+from nbfutures.runtime.tasks.cache_keys import watch_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,7 @@ def observe(
         made = observed_sync
     twin = copy.copy(task)
     twin.fn = made
+    watch_key(twin, functools.partial(setattr, seen, "uncached"))
     return twin
 
 

@@ -14,6 +14,7 @@ from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.lanes.late import GRACE_SECONDS, STUCK_LOOP, given_up_on
 from nbfutures.runtime.outcomes import LEFT, Observed, outcome_of
 from nbfutures.runtime.runners.threads import ThreadsRunner
+from nbfutures.runtime.tasks.cache_keys import UncachedNote
 from nbfutures.runtime.tasks.cancelling import take_back
 from nbfutures.runtime.tasks.observing import observe
 
@@ -55,6 +56,7 @@ class TaskWindow:
         self._submitting = threading.Lock()
         """Held to submit one item, so that a cancel sees it either before or in flight."""
         self._prepared = PreparedTask(work.target, dispatcher.run.options)
+        self._uncached = UncachedNote(dispatcher.run)
         self._cancelled_at: float | None = None
 
     @property
@@ -152,6 +154,7 @@ class TaskWindow:
     def _on_done(self, index: int, future: PrefectFuture[Any], seen: Observed) -> None:
         """Take in the end of a task run; on the feed's thread."""
         self._limit.give()
+        self._uncached.tell(seen)
         state = self._run.state
         outcome = outcome_of(future, index, now=state.clock.now(), round_=state.round_of(index), observed=seen)
         told = self._ending(outcome, seen)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from prefect import Flow, flow
 from prefect.futures import PrefectDistributedFuture
 
-from nbfutures.errors import FlowCallError, ItemCancelledError
+from nbfutures.errors import FlowCallError, ItemCancelledError, ItemSkippedError
 from nbfutures.model.events import JobPhase
+from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime.calls.mapping import find_futures
 from nbfutures.runtime.event_loop import run_here
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.flow_runs.flow_end import force_cancelled
@@ -26,12 +28,13 @@ from nbfutures.runtime.processes.start import mend_main
 from nbfutures.runtime.runners import make_flow_runner
 from nbfutures.runtime.tasks.lasting_print import lasting_print
 from nbfutures.runtime.watching.cancelled_flow import CancelledFlow
+from nbfutures.runtime.watching.returned import returned_values
 from nbfutures.runtime.watching.watched_calls import watched_calls
 from nbfutures.runtime.watching.watched_futures import WatchedFutures
 from nbfutures.runtime.watching.watching_runner import WatchingRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from typing import Self
 
     from prefect.futures import PrefectFuture
@@ -104,12 +107,19 @@ def run_flow(
             )
             try:
                 with flow_settings(run), SlotWaits(run, watched.task_run_ids):
-                    run.result = _call_flow(run, watched, cancelled, lambda: named(*args, **kwargs))
-                has_returned = True
+                    # Of a flow that yields there is no state.
+                    asked = {} if named.isgenerator else {"return_state": True}
+                    returned = _call_flow(run, watched, cancelled, lambda: named(*args, **asked, **kwargs))
+                has_returned = named.isgenerator or returned.is_completed()
             finally:
                 watched.close()
+        if has_returned or returned.is_final():
+            run.result = returned_values(returned)
+        else:
+            # It is being cancelled in Prefect.
+            failure = ItemCancelledError(_CANCELLED)
     except BaseException as error:
-        failure = ItemCancelledError(_CANCELLED) if run.stopped.is_set() else _explained(error)
+        failure = ItemCancelledError(_CANCELLED) if run.stopped.is_set() else _explained(_cause(run, error))
     if cancelled.finish():
         _end(run, note, failure, is_cancelled=run.stopped.is_set() and not has_returned)
     elif run.flow_run_id is not None:
@@ -140,11 +150,27 @@ def _call_flow(run: Run, futures: WatchedFutures, cancelled: CancelledFlow, call
     def call_here() -> Any:
         with watched_calls(futures):
             called = call()
+            # What a flow yields is asked for here: it runs no further than somebody asks.
+            if inspect.isgenerator(called):
+                return [_waited(one) for one in called]
+            if inspect.isasyncgen(called):
+                called = _listed(called)
             if not inspect.iscoroutine(called):
                 return called
             return asyncio.run(cancelled.awaited(called)) if run.caller is None else run_here(called)
 
     return call_here() if run.caller is None else run.caller.call(call_here)
+
+
+async def _listed(generator: AsyncIterator[Any]) -> list[Any]:
+    return [await asyncio.to_thread(_waited, one) async for one in generator]
+
+
+def _waited(yielded: Any) -> Any:
+    """Wait for the futures that a flow has yielded: with its end, Prefect cancels what has not ended."""
+    for future in find_futures(yielded):
+        future.wait()
+    return yielded
 
 
 def _flow_of(fn: Callable[..., Any], run: Run) -> Flow[Any, Any]:
@@ -197,6 +223,13 @@ def _no_hook() -> Any:
 
 def _do_nothing(flow: Any, flow_run: Any, state: Any) -> None:
     """Nothing, as a hook."""
+
+
+def _cause(run: Run, error: BaseException) -> BaseException:
+    """Return why a task that a flow returned did not run: the first failure of the others."""
+    told = run.state.outcomes() if isinstance(error, ItemSkippedError) else []
+    failed = [one.error for one in told if one is not None and one.kind is OutcomeKind.FAILED]
+    return failed[0] or error if failed else error
 
 
 _TASKS_ONLY = frozenset({"delay", "submit", "map", "apply_async"})

@@ -12,6 +12,7 @@ from nbfutures.model.item import Item
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.delayed import DelayedFuture
 from nbfutures.runtime.outcomes import id_of, outcome_of, outcome_of_call
+from nbfutures.runtime.tasks.cache_keys import UncachedNote
 from nbfutures.runtime.tasks.cancelling import take_back
 from nbfutures.runtime.watching.delayed_calls import DelayedCalls
 
@@ -59,6 +60,7 @@ class WatchedFutures:
         """Whether some were cancelled that were about to begin: the flow may wait for them in vain."""
         self.delayed = DelayedCalls(run)
         """Those of them that workers are to run."""
+        self._uncached = UncachedNote(run)
         self._feed = feed
         self._items = items
         self._entries: dict[int, _Entry] = {}
@@ -154,6 +156,7 @@ class WatchedFutures:
         self._settle(index, outcome_of(future, index, **self._told(index, seen)))
 
     def _told(self, index: int, seen: Observed) -> dict[str, Any]:
+        self._uncached.tell(seen)
         state = self.run.state
         return {"now": state.clock.now(), "round_": state.round_of(index), "observed": seen}
 
