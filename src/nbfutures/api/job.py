@@ -10,7 +10,7 @@ from nbfutures.api.job_actions import JobActions
 from nbfutures.errors import InvalidOptionError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobEvent, JobPhase, is_turn
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime.jobs.job_waiting import as_settled, as_settled_async, wait, wait_async
+from nbfutures.runtime.jobs.job_waiting import as_settled, as_settled_async, is_of_an_item, wait, wait_async
 from nbfutures.views.card.live_card import CardSubject, LiveCard
 from nbfutures.views.display import LiveDisplay
 from nbfutures.views.report import JobReport
@@ -188,8 +188,9 @@ class Job:
         __tracebackhide__ = True  # a failed item's own frames come next
         try:
             return self._run.collect(timeout, single=self._single)
-        except KeyboardInterrupt:
-            self._run.cancel("Cancelled by an interrupt. Run it with job.retry().")
+        except KeyboardInterrupt as error:
+            if not is_of_an_item(error, self._run.state):
+                self._run.cancel("Cancelled by an interrupt. Run it with job.retry().")
             raise
 
     def values(self, default: Any = None) -> list[Any]:
