@@ -34,7 +34,7 @@ class _Depth(threading.local):
 _depth = _Depth()
 
 
-class Interrupt(KeyboardInterrupt):  # noqa: N818 - as the one that it is
+class Interrupt(KeyboardInterrupt):
     """An interrupt of the notebook: any other `KeyboardInterrupt` is an item's own, such as of a child of it."""
 
 

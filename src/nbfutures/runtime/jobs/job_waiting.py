@@ -21,6 +21,7 @@ __all__ = [
     "as_settled",
     "as_settled_async",
     "is_of_an_item",
+    "not_exiting",
     "raisable",
     "wait",
     "wait_async",
@@ -155,13 +156,22 @@ def raisable(outcome: Outcome) -> BaseException:
         return ItemCancelledError(f"Item {outcome.index} was cancelled. Run it with job.retry().")
     # Raising it before has added the frames of those who asked.
     error = error.with_traceback(outcome.traceback) if outcome.traceback is not None else error
+    return not_exiting(error, f"Item {outcome.index}")
+
+
+def not_exiting(error: BaseException, who: str) -> BaseException:
+    """Return what to raise for an error: a `SystemExit` would end the script that asks, without a word.
+
+    Args:
+        error: The error.
+        who: What has raised it.
+    """
     if not isinstance(error, SystemExit):
         return error
-    # Raised as it is, it would end the script that asks, without a word.
     code = "" if error.code is None else repr(error.code)
     told = ItemExitedError(
-        f"Item {outcome.index} called sys.exit({code}), or something that it uses did. The item has failed; have it "
-        f"return, or raise another error."
+        f"{who} called sys.exit({code}), or something that it uses did. It has failed; have it return, or raise "
+        f"another error."
     )
     told.__cause__ = error
     return told

@@ -15,12 +15,13 @@ import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbfutures.model.outcome import ATOMS
+from nbfutures.runtime.item_frames import related
 from nbfutures.runtime.remote.weighing import weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-__all__ = ["NotSent", "Pieces", "in_pieces", "reduce_exception", "reduce_traceback", "related"]
+__all__ = ["NotSent", "Pieces", "in_pieces", "reduce_exception", "reduce_traceback"]
 
 _MOST_OBJECT_BYTES = 64 * 1024
 """What an `AttributeError` was raised about goes along up to this size: it may be a table of a gigabyte."""
@@ -40,26 +41,6 @@ _suppress, _set_suppress = _own["__suppress_context__"].__get__, _own["__suppres
 _attributes = _own["__dict__"].__get__
 _message = BaseExceptionGroup.__dict__["message"].__get__
 _members = BaseExceptionGroup.__dict__["exceptions"].__get__
-
-
-def related(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, and all that it was caused by, came after, or is a group of; each once, in no order."""
-    seen: set[int] = set()
-    todo = [error]
-    while todo:
-        one = todo.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        todo += _next_to(one)
-
-
-def _next_to(error: BaseException) -> list[BaseException]:
-    found = [one for one in (_cause(error), _context(error)) if one is not None]
-    if isinstance(error, BaseExceptionGroup):
-        found += _members(error)
-    return found
 
 
 # --- classes ---------------------------------------------------------------------------------------------------------
