@@ -7,6 +7,7 @@ __all__ = [
     "FlowCallError",
     "InvalidOptionError",
     "ItemCancelledError",
+    "ItemExitedError",
     "ItemSkippedError",
     "ItemTimeoutError",
     "JobCrashedError",
@@ -41,6 +42,10 @@ class FlowCallError(NbfuturesError, AttributeError):
 
 class ItemCancelledError(NbfuturesError):
     """The item's result was asked for, but the item was cancelled."""
+
+
+class ItemExitedError(NbfuturesError):
+    """The item's result was asked for, but the item called `sys.exit`; its `SystemExit` is the cause."""
 
 
 class ItemSkippedError(NbfuturesError):

@@ -209,7 +209,7 @@ def test_what_cannot_be_read_where_it_arrives_fails_its_item_and_no_other():
         job[2].result()
 
 
-def test_an_error_that_cannot_be_sent_arrives_in_words_and_with_its_line():
+def test_of_an_error_that_cannot_be_sent_whole_the_rest_arrives_with_its_line():
     def work(x):
         error = ValueError("with a lock")
         error.lock = threading.Lock()
@@ -217,7 +217,9 @@ def test_an_error_that_cannot_be_sent_arrives_in_words_and_with_its_line():
 
     job = in_processes.map(work, [1])
     assert job.wait(60)
-    assert "ValueError: with a lock" in str(job[0].exception())
+    error = job[0].exception()
+    assert (type(error), str(error)) == (ValueError, "with a lock")
+    assert "lock" in repr(error.lock)
     assert "raise error" in job.failure(0).traceback
 
 

@@ -10,8 +10,9 @@ from nbfutures.api.job_actions import JobActions
 from nbfutures.errors import InvalidOptionError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobEvent, JobPhase, is_turn
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime.jobs.job_waiting import as_settled, as_settled_async, wait, wait_async
+from nbfutures.runtime.jobs.job_waiting import as_settled, as_settled_async, is_of_an_item, wait, wait_async
 from nbfutures.views.card.live_card import CardSubject, LiveCard
+from nbfutures.views.clean import leaves
 from nbfutures.views.display import LiveDisplay
 from nbfutures.views.report import JobReport
 
@@ -188,8 +189,9 @@ class Job:
         __tracebackhide__ = True  # a failed item's own frames come next
         try:
             return self._run.collect(timeout, single=self._single)
-        except KeyboardInterrupt:
-            self._run.cancel("Cancelled by an interrupt. Run it with job.retry().")
+        except KeyboardInterrupt as error:
+            if not is_of_an_item(error, self._run.state):
+                self._run.cancel("Cancelled by an interrupt. Run it with job.retry().")
             raise
 
     def values(self, default: Any = None) -> list[Any]:
@@ -256,7 +258,8 @@ class Job:
 
         Args:
             fn: Called from now on instead of the job's function: an edited version, with the same parameters.
-            errors: Only what failed with this exception type, or the name of one, or a tuple of them.
+            errors: Only what failed with this exception type, or the name of one, or a tuple of them. A group is also
+                taken for what its members are.
 
         Returns:
             The job itself.
@@ -408,5 +411,8 @@ def _is_to_retry(outcome: Outcome, wanted: tuple[Any, ...] | None) -> bool:
         return True
     if outcome.kind is not OutcomeKind.FAILED or isinstance(outcome.error, JobCrashedError):
         return False
-    names = {kind.__name__ for kind in type(outcome.error).__mro__}
-    return any(one in names if isinstance(one, str) else isinstance(outcome.error, one) for one in wanted)
+    found = [outcome.error, *leaves(outcome.error)] if outcome.error is not None else []
+    names = {kind.__name__ for error in found for kind in type(error).__mro__}
+    return any(
+        one in names if isinstance(one, str) else any(isinstance(error, one) for error in found) for one in wanted
+    )

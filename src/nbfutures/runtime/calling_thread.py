@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.event_loop import no_running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nbfutures.runtime.contracts import Run
 
-__all__ = ["INTERRUPTED", "CallingThread"]
+__all__ = ["INTERRUPTED", "CallingThread", "Interrupt"]
 
 INTERRUPTED = "Interrupted while it ran. Run it with job.retry()."
 
@@ -31,6 +32,40 @@ class _Depth(threading.local):
 
 
 _depth = _Depth()
+
+
+class Interrupt(KeyboardInterrupt):
+    """An interrupt of the notebook: any other `KeyboardInterrupt` is an item's own, such as of a child of it."""
+
+
+@contextmanager
+def _interrupts_marked() -> Iterator[None]:
+    """Within it, an interrupt is an `Interrupt`, where this is the thread that gets them."""
+    before: Any = None
+    if threading.current_thread() is threading.main_thread():
+        before = signal.getsignal(signal.SIGINT)
+
+    def mark(number: int, frame: Any) -> None:
+        try:
+            before(number, frame)
+        except Interrupt:
+            raise
+        except KeyboardInterrupt:
+            raise Interrupt from None
+
+    if not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, mark)
+    try:
+        yield
+    except Interrupt:
+        if _depth.jobs:
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        if signal.getsignal(signal.SIGINT) is mark:
+            signal.signal(signal.SIGINT, before)
 
 
 class _Call:
@@ -57,7 +92,7 @@ class _Call:
     def give_up(self) -> None:
         """Have who waits for it go on as if it had been interrupted, unless it has ended."""
         if not self._ended.is_set():
-            self.error = KeyboardInterrupt()
+            self.error = Interrupt()
             self._ended.set()
 
     def result(self) -> Any:
@@ -108,7 +143,7 @@ class CallingThread:
             What `body` returned.
 
         Raises:
-            BaseException: Whatever it raised; `KeyboardInterrupt` if it was interrupted, or nobody serves any more.
+            BaseException: Whatever it raised; `Interrupt` if it was interrupted, or nobody serves any more.
         """
         call = _Call(body)
         self._calls.append(call)
@@ -127,7 +162,7 @@ class CallingThread:
         if self._server is threading.current_thread():
             # An item that retries others of its own job: they are called when it has ended.
             return
-        with self._turn:
+        with self._turn, _interrupts_marked():
             self._server = threading.current_thread()
             self._is_left = False
             self._run.on_done(lambda: self._bell.put(None))
@@ -150,7 +185,7 @@ class CallingThread:
                 _depth.jobs -= 1
                 self._server = None
         if is_interrupted and _depth.jobs:
-            raise KeyboardInterrupt
+            raise Interrupt
 
     def _make_calls(self) -> None:
         while not self._run.state.is_done:
@@ -162,8 +197,8 @@ class CallingThread:
             call = self._calls[0]
             call.make()
             self._calls.popleft()
-            if isinstance(call.error, KeyboardInterrupt):
-                raise KeyboardInterrupt
+            if isinstance(call.error, Interrupt):
+                raise Interrupt
 
     def _interrupt(self) -> None:
         self._run.cancel(_REASON)

@@ -9,10 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["forget_locals", "without_own_frames"]
+__all__ = ["forget_locals", "related", "without_own_frames"]
 
 _NO_ITEMS = (f"{__name__.split('.')[0]}.", "prefect.", "asyncio.")
 """Modules whose frames come before those of an item."""
+
+# Not by the names: a class may have something else in their place.
+_cause = BaseException.__dict__["__cause__"].__get__
+_context = BaseException.__dict__["__context__"].__get__
+_members = BaseExceptionGroup.__dict__["exceptions"].__get__
 
 
 def forget_locals(error: BaseException, trace: TracebackType | None) -> None:
@@ -23,12 +28,23 @@ def forget_locals(error: BaseException, trace: TracebackType | None) -> None:
         trace: Its traceback.
     """
     error.__traceback__ = trace
-    seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
+    for one in related(error):
         traceback.clear_frames(one.__traceback__)
-        one = one.__cause__ or one.__context__
+
+
+def related(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and all that it was caused by, came after, or is a group of; each once, itself first."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        todo += (_cause(one), _context(one))
+        if isinstance(one, BaseExceptionGroup):
+            todo += _members(one)
 
 
 def without_own_frames(trace: TracebackType | None) -> TracebackType | None:

@@ -12,6 +12,7 @@ from prefect.results import ResultRecord  # type: ignore[attr-defined]
 
 from nbfutures.errors import ItemCancelledError, ItemSkippedError, ItemTimeoutError, JobCrashedError
 from nbfutures.model.outcome import CapturedOutput, Outcome, OutcomeKind
+from nbfutures.runtime.base_exceptions import raised_by_item
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -168,6 +169,7 @@ def _outcome(
     observed: Observed,
 ) -> Outcome:
     kind, value, error = ending
+    error = raised_by_item(error)
     if kind is OutcomeKind.FAILED and observed.error is not None and not isinstance(error, ItemTimeoutError):
         # What the function raised, also where Prefect stumbled over it, such as an error that has no text.
         error = observed.error.with_traceback(observed.traceback)

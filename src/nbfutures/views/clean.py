@@ -10,13 +10,17 @@ import reprlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+from nbfutures.views.templates import fold
 
-__all__ = ["MESSAGE_LIMIT", "error_message", "error_name", "input_words", "one_line", "plain", "short_repr"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+__all__ = ["MESSAGE_LIMIT", "error_message", "error_name", "input_words", "leaves", "one_line", "plain", "short_repr"]
 
 MESSAGE_LIMIT = 300
 """Characters of an error's message that are shown."""
+_MEMBER_LIMIT = 120
+_MOST_MEMBERS = 1000
 
 _COLOUR_CODE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 # Control characters but tab and newline; marks that change the direction of text, cannot be seen, or are half of one.
@@ -55,11 +59,40 @@ def error_name(error: BaseException) -> str:
 
 
 def error_message(error: BaseException, limit: int = MESSAGE_LIMIT) -> str:
-    """Return an error's message, cut and safe to show, also if the error cannot be turned into text."""
+    """Return an error's message, cut and safe to show, also if the error cannot be turned into text.
+
+    That of a group has its own words, and one error of each kind that it is a group of: these say what went wrong.
+    """
     try:
+        if isinstance(error, BaseExceptionGroup):
+            return plain(_message_of_group(error), limit)
         return plain(str(error), limit)
     except Exception:
         return "(the message cannot be shown)"
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors that a group is made of, those of the groups within it too; of any other error itself."""
+    todo = [error]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, BaseExceptionGroup):
+            todo += reversed(one.exceptions)
+        else:
+            yield one
+
+
+def _message_of_group(error: BaseExceptionGroup[Any]) -> str:
+    # By themselves, Python's words for a group end with the number of its members, which says little.
+    own = error.message if type(error).__str__ is BaseExceptionGroup.__str__ else str(error)
+    kinds: dict[tuple[str, tuple[str, ...]], str] = {}
+    for one in itertools.islice(leaves(error), _MOST_MEMBERS):
+        name, message = error_name(one), one_line(error_message(one, _MEMBER_LIMIT))
+        kind = name, fold(message)[0]
+        text = f"{name}: {message}" if message else name
+        kinds[kind] = min(kinds.get(kind, text), text)
+    # In their order, whichever failed first.
+    return f"{own}: {'; '.join(kinds[kind] for kind in sorted(kinds))}"
 
 
 def short_repr(value: Any, limit: int = 80) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 import sysconfig
@@ -10,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbfutures.views.clean import plain
+from nbfutures.views.clean import leaves, plain
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -23,6 +24,7 @@ Place = tuple[str, int]
 _LIMIT = 30_000
 """Characters of a traceback that are kept."""
 _LINE_LIMIT = 1_000
+_MOST_MEMBERS = 1000
 _MACHINERY = frozenset(
     {"nbfutures", "prefect", "concurrent", "threading", "asyncio", "anyio", "contextlib", "contextvars", "functools"}
 )
@@ -35,8 +37,13 @@ def raised_at(error: BaseException) -> Place | None:
     """Return the innermost place of the user's own code, or else where the error was raised.
 
     Args:
-        error: Any error; `None` is returned for one that was never raised.
+        error: Any error; `None` is returned for one that was never raised. Of a group whose members were all raised in
+            one place, it is that one.
     """
+    if isinstance(error, BaseExceptionGroup):
+        places = {raised_at(one) for one in itertools.islice(leaves(error), _MOST_MEMBERS)}
+        if len(places) == 1 and None not in places:
+            return places.pop()
     last: Place | None = None
     own: Place | None = None
     step = error.__traceback__
@@ -81,7 +88,7 @@ def _with_cells(text: str, told: traceback.TracebackException) -> str:
         part = todo.pop()
         if part is not None:
             names.update(frame.filename for frame in part.stack)
-            todo += [part.__cause__, part.__context__]
+            todo += [part.__cause__, part.__context__, *(part.exceptions or ())]
     for name in names:
         cell = _cell(name)
         if cell:
@@ -111,6 +118,8 @@ def _strip(told: traceback.TracebackException | None, error: BaseException | Non
         if count < len(told.stack):
             del told.stack[:count]
         todo += [(told.__cause__, error.__cause__), (told.__context__, error.__context__)]
+        if isinstance(error, BaseExceptionGroup):
+            todo += zip(told.exceptions or (), error.exceptions, strict=False)
 
 
 def _machinery_frames(error: BaseException) -> int:

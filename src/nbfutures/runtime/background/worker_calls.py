@@ -12,6 +12,7 @@ from prefect.task_worker import read_parameters
 from prefect.utilities.annotations import NotSet
 
 from nbfutures.runtime.background.task_keys import with_key
+from nbfutures.runtime.base_exceptions import without_another_try
 from nbfutures.runtime.remote.carrying import carrying
 from nbfutures.runtime.shared_client import shared_client
 
@@ -36,6 +37,7 @@ def prepared(packed: PackedTask) -> dict[str, Task[Any, Any]]:
     if is_own_key or getattr(made, "source_code", None) is not None:
         # Else Prefect may take the code of the function itself for a part of the key of its value.
         made.fn = carrying(made.fn)
+        made.retry_condition_fn = without_another_try(made)
     return {key: with_key(made, key) for key in packed.keys}
 
 

@@ -16,7 +16,7 @@ from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.calling_thread import CallingThread
 from nbfutures.runtime.jobs.done_callbacks import DoneCallbacks
 from nbfutures.runtime.jobs.job_thread import run_job
-from nbfutures.runtime.jobs.job_waiting import raisable, wait_for_failure
+from nbfutures.runtime.jobs.job_waiting import not_exiting, raisable, wait_for_failure
 from nbfutures.runtime.jobs.open_dispatchers import OpenDispatchers
 from nbfutures.runtime.runners import check_installed, workers_of
 from nbfutures.runtime.ui import flow_run_path, ui_place
@@ -221,7 +221,7 @@ class JobRun:
         if failure is not None and not self.work.is_flow:
             raise raisable(failure)
         if self.state.crashed is not None:
-            raise self.state.crashed
+            raise not_exiting(self.state.crashed, f"The flow {self.name!r}")
         if self.work.is_flow:
             return self.result
         values = []

@@ -7,7 +7,7 @@ import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from nbfutures.errors import ItemCancelledError
+from nbfutures.errors import ItemCancelledError, ItemExitedError
 from nbfutures.model.outcome import OutcomeKind
 
 if TYPE_CHECKING:
@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from nbfutures.model.job_state import JobState
     from nbfutures.model.outcome import Outcome
 
-__all__ = ["as_settled", "as_settled_async", "raisable", "wait", "wait_async", "wait_for_failure", "wait_for_item"]
+__all__ = [
+    "as_settled",
+    "as_settled_async",
+    "is_of_an_item",
+    "not_exiting",
+    "raisable",
+    "wait",
+    "wait_async",
+    "wait_for_failure",
+    "wait_for_item",
+]
 
 
 def wait(state: JobState, timeout: float | None = None) -> bool:
@@ -145,7 +155,31 @@ def raisable(outcome: Outcome) -> BaseException:
     if error is None:
         return ItemCancelledError(f"Item {outcome.index} was cancelled. Run it with job.retry().")
     # Raising it before has added the frames of those who asked.
-    return error.with_traceback(outcome.traceback) if outcome.traceback is not None else error
+    error = error.with_traceback(outcome.traceback) if outcome.traceback is not None else error
+    return not_exiting(error, f"Item {outcome.index}")
+
+
+def not_exiting(error: BaseException, who: str) -> BaseException:
+    """Return what to raise for an error: a `SystemExit` would end the script that asks, without a word.
+
+    Args:
+        error: The error.
+        who: What has raised it.
+    """
+    if not isinstance(error, SystemExit):
+        return error
+    code = "" if error.code is None else repr(error.code)
+    told = ItemExitedError(
+        f"{who} called sys.exit({code}), or something that it uses did. It has failed; have it return, or raise "
+        f"another error."
+    )
+    told.__cause__ = error
+    return told
+
+
+def is_of_an_item(error: BaseException, state: JobState) -> bool:
+    """Tell whether an item of a job has raised an error, rather than who waits for it."""
+    return any(outcome is not None and outcome.error is error for outcome in state.outcomes())
 
 
 def _late(state: JobState, timeout: float | None) -> TimeoutError:

@@ -35,11 +35,11 @@ class AsyncLane(Lane):
     """
 
     def __init__(
-        self, work: LaneWork, worker: str, slots: int, run: Callable[[Coroutine[Any, Any, None]], Any] = asyncio.run
+        self, work: LaneWork, worker: str, slots: int, run: Callable[[Coroutine[Any, Any, None]], Any] | None = None
     ) -> None:
         super().__init__(work, worker)
         self.slots = slots
-        self._run = run
+        self._run = run or _run_alone
         self.home: SharedLoop | None = None
         """The shared loop that it runs in, once it does."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -148,3 +148,14 @@ class AsyncLane(Lane):
             except Exception:
                 if not self.tries_at_once(index):
                     raise
+
+
+def _run_alone(lane: Coroutine[Any, Any, None]) -> None:
+    """Run a lane in a loop of its own; what a task raises that a coroutine has made ends neither."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(lane)
+        while not task.done():
+            with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                loop.run_until_complete(task)
+        task.result()

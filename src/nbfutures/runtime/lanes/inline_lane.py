@@ -12,7 +12,7 @@ from prefect.utilities.timeout import timeout as interrupt_after
 
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.runtime.calling_thread import INTERRUPTED
+from nbfutures.runtime.calling_thread import INTERRUPTED, Interrupt
 from nbfutures.runtime.event_loop import await_within, run_here
 from nbfutures.runtime.lanes.lane import Lane
 from nbfutures.runtime.lanes.lane_window import LaneWindow
@@ -106,7 +106,7 @@ class InlineTaskWindow(TaskWindow):
         def handed_over(*args: Any, **kwargs: Any) -> Any:
             try:
                 return caller.call(functools.partial(call_here, *args, **kwargs))
-            except KeyboardInterrupt as error:
+            except Interrupt as error:
                 # What a coroutine saw of it is that it was cancelled.
                 seen.error = error
                 raise
@@ -125,7 +125,7 @@ class InlineTaskWindow(TaskWindow):
 
 def as_cancelled(outcome: Outcome) -> Outcome:
     """Return the outcome of an item that was interrupted as a cancelled one, with the place where that met it."""
-    if not isinstance(outcome.error, KeyboardInterrupt):
+    if not isinstance(outcome.error, Interrupt):
         return outcome
     error = ItemCancelledError(INTERRUPTED).with_traceback(outcome.traceback)
     return outcome.replace(kind=OutcomeKind.CANCELLED, error=error)

@@ -7,8 +7,12 @@ import os
 import signal
 import sys
 import threading
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["mend_main", "start_worker"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["contained", "mend_main", "start_worker"]
 
 
 def mend_main() -> None:
@@ -29,6 +33,24 @@ def start_worker() -> None:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
+
+
+def contained(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Make a call; what it raises that is no `Exception` is the cause of one.
+
+    For anything else, Prefect would wait for ever for what comes of it.
+    """
+    try:
+        return fn(*args, **kwargs)
+    except Exception:
+        raise
+    except BaseException as error:
+        from nbfutures.runtime.base_exceptions import as_exception
+        from nbfutures.runtime.remote.packing import carry
+
+        made = as_exception(error)
+        carry(made)
+        raise made from error
 
 
 def _end_with_parent() -> None:

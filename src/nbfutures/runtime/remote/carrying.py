@@ -1,15 +1,13 @@
-"""Errors that take their tracebacks along into Prefect's result storage."""
+"""Functions whose errors arrive whole where Prefect pickles them, and end nothing but their call."""
 
 from __future__ import annotations
 
-import copyreg
 import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
-import tblib.pickling_support
-
-from nbfutures.runtime.remote.packing import pack, unpack
+from nbfutures.runtime.base_exceptions import as_exception, is_of_the_call
+from nbfutures.runtime.remote.packing import carry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +16,11 @@ __all__ = ["carrying"]
 
 
 def carrying(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function whose errors keep their tracebacks where Prefect pickles them; a generator as it is."""
+    """Return a function whose errors can be sent; what it raises that is no `Exception` is the cause of one.
+
+    Args:
+        fn: Any function; a generator is returned as it is.
+    """
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return fn
     if inspect.iscoroutinefunction(fn):
@@ -27,32 +29,26 @@ def carrying(fn: Callable[..., Any]) -> Callable[..., Any]:
         async def carry_async(*args: Any, **kwargs: Any) -> Any:
             try:
                 return await fn(*args, **kwargs)
-            except Exception as error:
-                _carry(error)
+            except BaseException as error:
+                _raise(error, is_async=True)
                 raise
 
         return carry_async
 
     @functools.wraps(fn)
-    def carry(*args: Any, **kwargs: Any) -> Any:
+    def carry_sync(*args: Any, **kwargs: Any) -> Any:
         try:
             return fn(*args, **kwargs)
-        except Exception as error:
-            _carry(error)
+        except BaseException as error:
+            _raise(error, is_async=False)
             raise
 
-    return carry
+    return carry_sync
 
 
-def _carry(error: Exception) -> None:
-    """Have errors of this type, and of those that it was caused by, pickled with their tracebacks."""
-    before = dict(copyreg.dispatch_table)
-    try:
-        tblib.pickling_support.install(error)
-        # Some errors come back as something else, such as one that pickles itself by hand.
-        is_good = type(unpack(pack(error))) is type(error)
-    except Exception:
-        is_good = False
-    if not is_good:
-        for kind in copyreg.dispatch_table.keys() - before.keys():
-            del copyreg.dispatch_table[kind]
+def _raise(error: BaseException, *, is_async: bool) -> None:
+    carry(error)
+    if is_of_the_call(error, is_async=is_async):
+        made = as_exception(error)
+        carry(made)
+        raise made

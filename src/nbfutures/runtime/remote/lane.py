@@ -282,7 +282,7 @@ class RemoteLane:
         told: list[Outcome] = []
         try:
             told = unpack_outcomes(payload)
-        except Exception:
+        except BaseException:
             # Something in it cannot be read here: each alone will show which.
             self.wire.post("resend", number)
         else:
@@ -321,6 +321,6 @@ class RemoteLane:
     def _unpack_one(self, index: int, payload: bytes) -> Outcome:
         try:
             (told,) = unpack_outcomes(payload)
-        except Exception as error:
+        except BaseException as error:
             return self.work.unrun(index, OutcomeKind.FAILED, unreadable_value(index, error))
         return told

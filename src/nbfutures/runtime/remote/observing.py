@@ -10,13 +10,13 @@ import pickle
 import threading
 from typing import TYPE_CHECKING, Any
 
-import tblib.pickling_support
-
 from nbfutures.model.clock import SystemClock
 from nbfutures.runtime import capture
+from nbfutures.runtime.base_exceptions import without_another_try
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.private_settings import private_settings
-from nbfutures.runtime.remote.packing import pack, unpack
+from nbfutures.runtime.remote.carrying import carrying
+from nbfutures.runtime.remote.packing import pack, pack_error, unpack
 from nbfutures.runtime.tasks.cache_keys import watch_key
 from nbfutures.runtime.tasks.observing import observe
 
@@ -61,9 +61,11 @@ class Ticket:
                     seen.worker = worker
                     try:
                         seen.error = unpack(payload)
-                    except Exception:
-                        # The future tells of it in its own way.
+                    except BaseException:
+                        # The future tells of it in its own way, if the worker cannot.
                         seen.error = None
+                        connection.send_bytes(_UNREADABLE)
+                        continue
                     seen.traceback = seen.error.__traceback__ if seen.error is not None else None
                     # The worker goes on once it knows that this was read, so that the end of its task run comes later.
                     connection.send_bytes(b"read")
@@ -100,7 +102,8 @@ def observe_elsewhere(task: Task[Any, Any], ticket: str, route: Route) -> Task[A
 
         made = told_sync
     twin = copy.copy(task)
-    twin.fn = made
+    twin.fn = carrying(made)
+    twin.retry_condition_fn = without_another_try(task)
     watch_key(twin, uncached.append)
     return twin
 
@@ -153,16 +156,14 @@ class tell_kernel:  # noqa: N801 - used as a function
         if self._connection is None:
             return
         error = self._seen.error
+        if error is not None:
+            error.__traceback__ = self._seen.traceback
         try:
-            if error is not None:
-                error = error.with_traceback(self._seen.traceback)
-                tblib.pickling_support.install(error)
-            payload = pack(error)
-        except Exception:
-            payload = b""
-        try:
-            self._connection.send_bytes(pickle.dumps((told, payload), pickle.HIGHEST_PROTOCOL))
-            self._connection.recv_bytes()
+            self._connection.send_bytes(pickle.dumps((told, pack_error(error)), pickle.HIGHEST_PROTOCOL))
+            if self._connection.recv_bytes() == _UNREADABLE:
+                careful = pack_error(error, is_careful=True)
+                self._connection.send_bytes(pickle.dumps((told, careful), pickle.HIGHEST_PROTOCOL))
+                self._connection.recv_bytes()
         except (OSError, EOFError):
             # The kernel has lost interest.
             self._connection = None
@@ -180,4 +181,5 @@ class _Holder:
 _attempts: dict[str, int] = {}
 """Tickets to the attempts that began here, the latest last; a worker may run several task runs at once."""
 _TICKETS_KEPT = 1000
+_UNREADABLE = b"unreadable"
 _lock = threading.Lock()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import itertools
 import operator
 import pickle
-from types import CodeType
+from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-import tblib.pickling_support
 
 from nbfutures.errors import PicklingError
 from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
+from nbfutures.runtime.remote.exceptions import in_pieces, reduce_exception, reduce_traceback
 from nbfutures.runtime.remote.weighing import weigh
 
 if TYPE_CHECKING:
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     from nbfutures.model.item import Item
 
 __all__ = [
+    "Pickler",
+    "carry",
     "pack",
+    "pack_error",
     "pack_function",
     "pack_outcomes",
     "unpack",
@@ -37,14 +42,35 @@ __all__ = [
 
 _SHOWN = 200
 _FIELDS = [(name, operator.attrgetter(name)) for name in Outcome.__struct_fields__]
-_ERROR, _VALUE = (Outcome.__struct_fields__.index(name) for name in ("error", "value"))
+_ERROR, _VALUE, _TRACEBACK = (Outcome.__struct_fields__.index(name) for name in ("error", "value", "traceback"))
 _DIFFERENT = frozenset({"index", "value", "started", "ended", "cpu_seconds"})
 
 
 def pack(message: Any) -> bytes:
     """Return a message as bytes: also functions and classes that are defined in a notebook."""
-    made: bytes = cloudpickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    return made
+    file = io.BytesIO()
+    Pickler(file).dump(message)
+    return file.getvalue()
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """Pickles also functions and classes that are defined in a notebook, and exceptions whole.
+
+    Args:
+        file: What is written to.
+    """
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._laid_out: set[int] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how to pickle an object, or `NotImplemented` for what others know better."""
+        if isinstance(obj, BaseException):
+            return reduce_exception(obj, self._laid_out)
+        if type(obj) is TracebackType:
+            return reduce_traceback(obj)
+        return super().reducer_override(obj)
 
 
 def unpack(data: bytes) -> Any:
@@ -104,25 +130,48 @@ def unsendable_item(item: Item, error: Exception) -> PicklingError:
     return found or _told(f"Cannot send item {item.index} to another process: {words(error)}", "")
 
 
-def pack_outcomes(outcomes: list[Outcome]) -> bytes:
-    """Return outcomes as bytes; one that cannot be sent is told as failed."""
-    told = [_with_picklable_error(one) if one.error is not None else one for one in outcomes]
-    try:
-        return pack(_columns(told))
-    except Exception:
-        return pack(_columns([_sendable(one) for one in told]))
+def pack_outcomes(outcomes: list[Outcome], *, is_careful: bool = False) -> bytes:
+    """Return outcomes as bytes; one whose value cannot be sent is told as failed.
+
+    Args:
+        outcomes: The outcomes.
+        is_careful: Whether errors that can be sent could not be read.
+    """
+    if not is_careful:
+        # It is the user's code that says how values are pickled: it may raise anything.
+        with contextlib.suppress(BaseException):
+            return pack(_columns(outcomes))
+    return pack(_columns([_sendable(one, is_careful=is_careful) for one in outcomes]))
+
+
+def pack_error(error: BaseException | None, *, is_careful: bool = False) -> bytes:
+    """Return an error as bytes, as much of it as can be sent.
+
+    Args:
+        error: The error.
+        is_careful: Whether it can be sent, but could not be read.
+    """
+    if not is_careful:
+        with contextlib.suppress(BaseException):
+            return pack(error)
+    return pack(in_pieces(error, pack) if error is not None else None)
 
 
 def unpack_outcomes(data: bytes) -> list[Outcome]:
     """Return the outcomes."""
     columns = [itertools.repeat(what) if is_same else what for is_same, what in unpack(data)]
-    return list(map(_kind_of(columns), *columns)) if columns else []
+    if not columns:
+        return []
+    errors = columns[_ERROR]
+    if isinstance(errors, itertools.repeat):
+        return list(map(_kind_of(columns), *columns))
+    # Errors take it along.
+    columns[_TRACEBACK] = [error.__traceback__ if error is not None else None for error in errors]
+    return list(map(Outcome, *columns))
 
 
 def _kind_of(columns: list[Any]) -> type[Outcome]:
-    errors, values = columns[_ERROR], columns[_VALUE]
-    if not isinstance(errors, itertools.repeat) or next(errors) is not None:
-        return Outcome
+    values = columns[_VALUE]
     found = [next(values)] if isinstance(values, itertools.repeat) else values
     return AtomicOutcome if ATOMS.issuperset(map(type, found)) else Outcome
 
@@ -131,12 +180,17 @@ def _columns(outcomes: list[Outcome]) -> list[tuple[bool, Any]]:
     """Return each field's values, or the one value where all are the same: half the time of sending the records."""
     if not outcomes:
         return []
-    return [
+    columns = [
         # The index tells how many there are; values may not be able to be compared.
         (False, column) if name in _DIFFERENT or not _is_same(column) else (True, column[0])
         for name, read in _FIELDS
         for column in (list(map(read, outcomes)),)
     ]
+    is_same, errors = columns[_ERROR]
+    if is_same and errors is not None:
+        columns[_ERROR] = (False, [errors] * len(outcomes))
+    columns[_TRACEBACK] = (True, None)
+    return columns
 
 
 def _is_same(column: list[Any]) -> bool:
@@ -195,41 +249,31 @@ def _can_be_packed(value: Any) -> bool:
     return True
 
 
-def _sendable(outcome: Outcome) -> Outcome:
+def _sendable(outcome: Outcome, *, is_careful: bool) -> Outcome:
     try:
-        unpack(pack(outcome))
-    except Exception as error:
+        if is_careful and outcome.error is not None:
+            return _careful(outcome, outcome.error)
+        unpack_outcomes(pack(_columns([outcome])))
+    except BaseException as error:
         if outcome.error is not None:
-            return _with_other_error(outcome)
+            return _careful(outcome, outcome.error)
         told = unsendable_value(outcome.index, type(outcome.value).__name__, error)
         return outcome.replace(kind=OutcomeKind.FAILED, value=None, error=told)
     return outcome
 
 
-def _with_picklable_error(outcome: Outcome) -> Outcome:
-    """Return an outcome whose error takes its traceback along, as tblib sends it."""
-    assert outcome.error is not None
-    try:
-        tblib.pickling_support.install(outcome.error)
-        again = unpack(pack(outcome.error))
-        # Some errors come back as something else, such as one that pickles itself by hand.
-        return outcome if type(again) is type(outcome.error) else _with_other_error(outcome)
-    except Exception:
-        return _with_other_error(outcome)
+def _careful(outcome: Outcome, error: BaseException) -> Outcome:
+    return outcome.replace(error=in_pieces(error, pack), traceback=None)
 
 
-def _with_other_error(outcome: Outcome) -> Outcome:
-    """Return an outcome whose error, which cannot be sent, is told in words."""
-    error = outcome.error
-    assert error is not None
-    told = RuntimeError(f"{words(error)} (the error itself cannot be pickled)")
-    told.__traceback__ = outcome.traceback
-    try:
-        tblib.pickling_support.install(told)
-        pack(told)
-    except Exception:
-        return outcome.replace(error=RuntimeError(str(told)), traceback=None)
-    return outcome.replace(error=told)
+def carry(error: BaseException) -> None:
+    """Have an error arrive whole wherever it is pickled from now on, by whomever."""
+    # pickle asks the object itself; other errors of its class are left alone.
+    vars(error)["__reduce_ex__"] = functools.partial(_carried, error)
+
+
+def _carried(error: BaseException, protocol: int) -> tuple[Any, ...]:  # noqa: ARG001 - as pickle calls it
+    return unpack, (pack_error(error, is_careful=True),)
 
 
 def _guilty_variable(fn: Any, name: str, seen: set[int]) -> tuple[str, str] | None:

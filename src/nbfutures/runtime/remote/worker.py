@@ -178,7 +178,7 @@ class _WorkersEnd:
                 self._sent.pop(rest[0], None)
             elif what == "resend":
                 told = self._sent.pop(rest[0], [])
-                self._send("singly", [(one.index, pack_outcomes([one])) for one in told])
+                self._send("singly", [(one.index, pack_outcomes([one], is_careful=True)) for one in told])
             elif what == "back":
                 self._queue.give_back()
                 self._wake.set()

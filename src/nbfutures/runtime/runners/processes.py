@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from nbfutures.runtime.processes.hub import Hub, get_hub
-from nbfutures.runtime.processes.start import mend_main, start_worker
+from nbfutures.runtime.processes.start import contained, mend_main, start_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,7 +58,9 @@ class OneProcess(ProcessPoolTaskRunner):
         if self._subprocess_message_queue is not None:
             # A process that is killed may hold this queue's lock: the kernel would wait for it when it ends.
             self._subprocess_message_queue.cancel_join_thread()
-        _fork_from_server(self._executor)
+        executor: Any = self._executor
+        _fork_from_server(executor)
+        executor.submit = functools.partial(executor.submit, contained)
         return self
 
     def renew(self) -> None:

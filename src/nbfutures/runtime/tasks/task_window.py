@@ -11,6 +11,7 @@ from prefect.utilities.callables import collapse_variadic_parameters, get_parame
 
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.item_frames import forget_locals
 from nbfutures.runtime.lanes.late import GRACE_SECONDS, STUCK_LOOP, given_up_on
 from nbfutures.runtime.outcomes import LEFT, Observed, outcome_of
 from nbfutures.runtime.runners.threads import ThreadsRunner
@@ -157,6 +158,8 @@ class TaskWindow:
         self._uncached.tell(seen)
         state = self._run.state
         outcome = outcome_of(future, index, now=state.clock.now(), round_=state.round_of(index), observed=seen)
+        if outcome.error is not None and self._run.caller is None:
+            forget_locals(outcome.error, outcome.traceback)
         told = self._ending(outcome, seen)
         entry = self._in_flight.get(index)
         if entry is None or entry[0] is not future:
