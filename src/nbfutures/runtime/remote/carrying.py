@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tblib.pickling_support
 
+from nbfutures.runtime.forked_children import within_call
 from nbfutures.runtime.remote.packing import pack, unpack
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ __all__ = ["carrying"]
 
 
 def carrying(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function whose errors keep their tracebacks where Prefect pickles them; a generator as it is."""
+    """Return a function whose errors keep their tracebacks where Prefect pickles them; a generator as it is.
+
+    No child that it forks comes back from it.
+    """
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return fn
     if inspect.iscoroutinefunction(fn):
@@ -26,7 +30,8 @@ def carrying(fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
         async def carry_async(*args: Any, **kwargs: Any) -> Any:
             try:
-                return await fn(*args, **kwargs)
+                with within_call():
+                    return await fn(*args, **kwargs)
             except Exception as error:
                 _carry(error)
                 raise
@@ -36,7 +41,8 @@ def carrying(fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     def carry(*args: Any, **kwargs: Any) -> Any:
         try:
-            return fn(*args, **kwargs)
+            with within_call():
+                return fn(*args, **kwargs)
         except Exception as error:
             _carry(error)
             raise
