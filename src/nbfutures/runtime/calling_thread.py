@@ -11,6 +11,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.event_loop import no_running_loop
+from nbfutures.runtime.forked_children import staying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,7 +85,7 @@ class _Call:
             return
         try:
             with no_running_loop():
-                self._value = self._context.run(self._body)
+                self._value = self._context.run(staying, self._body)
         except BaseException as error:
             self.error = error
         self._ended.set()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["CAPTURE_LIMIT", "OutputSink", "install", "into", "renew", "uninstall"]
+__all__ = ["CAPTURE_LIMIT", "OutputSink", "install", "into", "is_in_item", "renew", "uninstall"]
 
 CAPTURE_LIMIT = 64_000
 """Characters of each stream that are kept of one item: the first half and the last half."""
@@ -91,6 +91,11 @@ class OutputSink:
 
 # A context variable, not a thread's: coroutines of one event loop print into their own items.
 _current: ContextVar[OutputSink | None] = ContextVar("nbfutures_output_sink", default=None)
+
+
+def is_in_item() -> bool:
+    """Tell whether an item runs in this thread or asyncio task."""
+    return _current.get() is not None
 
 
 @contextmanager

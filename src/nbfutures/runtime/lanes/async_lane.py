@@ -11,6 +11,7 @@ from nbfutures.errors import ItemSkippedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.event_loop import await_within
+from nbfutures.runtime.forked_children import end_if_forked
 from nbfutures.runtime.lanes.lane import NOTABLE_SECONDS, Lane
 from nbfutures.runtime.lanes.late import timed_out
 from nbfutures.runtime.shared_loop import home_loop
@@ -102,11 +103,13 @@ class AsyncLane(Lane):
             try:
                 value = await self._call_async(index)
             except BaseException as error:
+                end_if_forked(self._forks, error)
                 started = self.running.pop(index, None)
                 if started is None:
                     return  # It was given up on meanwhile, and is told or queued again.
                 self._note_failure(index, error, started, ended=now(), used=self._used(cpu_started), sink=sink)
             else:
+                end_if_forked(self._forks)
                 started = self.running.pop(index, None)
                 if started is None:
                     return
@@ -145,8 +148,8 @@ class AsyncLane(Lane):
                 return await await_within(made, work.timeout, timed_out(work.timeout or 0.0))
             except ItemSkippedError:
                 raise
-            except Exception:
-                if not self.tries_at_once(index):
+            except Exception as error:
+                if not self.tries_at_once(index, error):
                     raise
 
 

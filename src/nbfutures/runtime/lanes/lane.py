@@ -13,6 +13,7 @@ from prefect.utilities.timeout import timeout as interrupt_after
 from nbfutures.errors import ItemSkippedError
 from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
 from nbfutures.runtime import capture
+from nbfutures.runtime.forked_children import end_if_forked, forks
 from nbfutures.runtime.item_frames import forget_locals, without_own_frames
 from nbfutures.runtime.lanes.late import timed_out
 from nbfutures.runtime.shared_loop import run_shared
@@ -63,6 +64,7 @@ class Lane:
         self.is_over = False
         """Whether nothing of it runs any more, an item that was given up on included."""
         self.pulled = 0
+        self._forks = forks.count
         self.mark: MutableSequence[int] = array("q", [NOTHING])
         """Which item runs; may be put where another process sees it."""
         self._task_run_id: UUID | None = None
@@ -120,7 +122,7 @@ class Lane:
         calls, pull, now, cpu, mark = work.work, work.queue.pull, work.state.clock.now, self.cpu_clock, self.mark
         rounds, tried, record, running = work.state.rounds, work.tried, self.records.append, self.running
         completed, worker, run_id, queued = OutcomeKind.COMPLETED, self.worker, self._task_run_id, work.queued
-        left = work.quota or -1
+        left, forked = work.quota or -1, self._forks
         plain = self.is_plain and not work.retries and not work.timeout
         deadline = now() + work.lane_seconds if work.quota is None else float("inf")
         sink = capture.OutputSink(lets_debuggers_speak=self.is_watched)
@@ -139,6 +141,8 @@ class Lane:
                     if type(value) is CoroutineType:
                         value = run_shared(value)
                 except BaseException as error:
+                    if forks.count != forked:
+                        end_if_forked(forked, error)
                     ended = now()
                     cpu_began, cpu_known = cpu_known, cpu()
                     started = running.pop(index, None)
@@ -147,6 +151,8 @@ class Lane:
                     mark[0] = NOTHING
                     self._note_failure(index, error, started, ended=ended, used=cpu_known - cpu_began, sink=sink)
                 else:
+                    if forks.count != forked:
+                        end_if_forked(forked)
                     ended = now()
                     started = running.pop(index, None)
                     if started is None:
@@ -184,8 +190,8 @@ class Lane:
                 return self._attempt(index)
             except ItemSkippedError:
                 raise
-            except Exception:
-                if not self.tries_at_once(index):
+            except Exception as error:
+                if not self.tries_at_once(index, error):
                     raise
 
     def _attempt(self, index: int) -> Any:
@@ -200,8 +206,9 @@ class Lane:
         except _ExpiredError:
             raise timed_out(work.timeout) from None
 
-    def tries_at_once(self, index: int) -> bool:
+    def tries_at_once(self, index: int, error: BaseException) -> bool:
         """Tell whether an item that failed is to be tried again here and now, and count that."""
+        end_if_forked(self._forks, error)
         return self.work.retry_delay <= 0 and index in self.running and self.work.takes_another_try(index)
 
     def _note_failure(

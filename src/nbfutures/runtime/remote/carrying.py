@@ -7,6 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.base_exceptions import as_exception, is_of_the_call
+from nbfutures.runtime.forked_children import within_call
 from nbfutures.runtime.remote.packing import carry
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ __all__ = ["carrying"]
 def carrying(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function whose errors can be sent; what it raises that is no `Exception` is the cause of one.
 
+    No child that it forks comes back from it.
+
     Args:
         fn: Any function; a generator is returned as it is.
     """
@@ -28,7 +31,8 @@ def carrying(fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
         async def carry_async(*args: Any, **kwargs: Any) -> Any:
             try:
-                return await fn(*args, **kwargs)
+                with within_call():
+                    return await fn(*args, **kwargs)
             except BaseException as error:
                 _raise(error, is_async=True)
                 raise
@@ -38,7 +42,8 @@ def carrying(fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     def carry_sync(*args: Any, **kwargs: Any) -> Any:
         try:
-            return fn(*args, **kwargs)
+            with within_call():
+                return fn(*args, **kwargs)
         except BaseException as error:
             _raise(error, is_async=False)
             raise

@@ -16,7 +16,7 @@ from nbfutures.runtime.base_exceptions import without_another_try
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.remote.carrying import carrying
-from nbfutures.runtime.remote.packing import pack, pack_error, unpack
+from nbfutures.runtime.remote.packing import pack_error, unpack
 from nbfutures.runtime.tasks.cache_keys import watch_key
 from nbfutures.runtime.tasks.observing import observe
 

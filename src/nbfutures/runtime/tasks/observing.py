@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.context import TaskRunContext
 
 from nbfutures.runtime import capture
+from nbfutures.runtime.forked_children import end_if_forked, forks
 from nbfutures.runtime.shared_loop import home_loop
 from nbfutures.runtime.tasks.cache_keys import watch_key
 
@@ -89,8 +90,10 @@ class _Attempt:
         self._cpu_clock = cpu_clock
         self._is_async = is_async
         self._cpu_started = 0.0
+        self._forks = 0
 
     def __enter__(self) -> None:
+        self._forks = forks.count
         capture.renew()
         seen = self._seen
         seen.worker, seen.task_run_id = _worker_name(), _task_run_id()
@@ -99,6 +102,7 @@ class _Attempt:
         self._cpu_started = self._cpu_clock()
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        end_if_forked(self._forks, error)
         seen = self._seen
         # In a shared loop, what others use in between would count as well; a clock of its own says that there are none.
         is_alone = seen.home is None or self._cpu_clock is not time.thread_time
