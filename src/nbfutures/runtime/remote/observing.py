@@ -15,6 +15,7 @@ import tblib.pickling_support
 from nbfutures.model.clock import SystemClock
 from nbfutures.runtime import capture
 from nbfutures.runtime.outcomes import Observed
+from nbfutures.runtime.remote.by_value import mend_cloudpickle
 from nbfutures.runtime.remote.packing import pack, unpack
 from nbfutures.runtime.tasks.observing import observe
 
@@ -77,6 +78,7 @@ def observe_elsewhere(task: Task[Any, Any], ticket: str, route: Route) -> Task[A
         ticket: Name of the `Ticket`.
         route: How it reaches the kernel.
     """
+    mend_cloudpickle()
     fn = task.fn
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return task

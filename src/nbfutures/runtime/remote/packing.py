@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import operator
 import pickle
-from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -14,6 +12,8 @@ import tblib.pickling_support
 
 from nbfutures.errors import PicklingError
 from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
+from nbfutures.runtime.remote.by_value import mend_cloudpickle
+from nbfutures.runtime.remote.holdings import can_be_packed, unpicklable_part
 from nbfutures.runtime.remote.weighing import weigh
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "unreadable_value",
     "unsendable_function",
     "unsendable_item",
+    "unsendable_part",
     "unsendable_value",
     "words",
 ]
@@ -43,6 +44,7 @@ _DIFFERENT = frozenset({"index", "value", "started", "ended", "cpu_seconds"})
 
 def pack(message: Any) -> bytes:
     """Return a message as bytes: also functions and classes that are defined in a notebook."""
+    mend_cloudpickle()
     made: bytes = cloudpickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return made
 
@@ -81,11 +83,10 @@ def unsendable_function(
         error: Why not.
     """
     for argument, value in statics.items():
-        if not _can_be_packed(value):
-            return _unsendable(f"the argument {argument!r} of {name}", error, _GIVE)
-    guilty = _guilty_variable(fn, name, set())
-    what = f"the variable {guilty[0]!r} that {guilty[1]} uses" if guilty else name
-    return _unsendable(what, error, "Make it inside the function, or give it as an argument that can be pickled")
+        if not can_be_packed(value):
+            return _unsendable(unpicklable_part(value, f"the argument {argument!r} of {name}"), error, _GIVE)
+    guilty = unpicklable_part(fn, name)
+    return _unsendable(guilty, error, _LEAVE if "the attribute" in guilty else _MAKE)
 
 
 def unpicklable_argument(index: int, arguments: Mapping[str, Any]) -> PicklingError | None:
@@ -94,7 +95,7 @@ def unpicklable_argument(index: int, arguments: Mapping[str, Any]) -> PicklingEr
         try:
             weigh(value)
         except Exception as error:
-            return _unsendable(f"the argument {name!r} of item {index}", error, _GIVE)
+            return _unsendable(unpicklable_part(value, f"the argument {name!r} of item {index}"), error, _GIVE)
     return None
 
 
@@ -146,16 +147,25 @@ def _is_same(column: list[Any]) -> bool:
     )
 
 
-def unsendable_value(index: int, kind: str, error: BaseException) -> PicklingError:
+def unsendable_value(index: int, kind: str, error: BaseException, part: str = "") -> PicklingError:
     """Return the error of an item whose value cannot leave its process.
 
     Args:
         index: The item.
         kind: The value's type, or nothing.
         error: Why not.
+        part: Words for the part of the value that is to blame, where that is known.
     """
     problem = f"Item {index} ran, but its value{kind and f' ({kind})'} cannot be sent back from its process"
+    if part:
+        problem += f" for {part}"
     return _told(f"{problem}: {words(error)}", " Return what can be pickled, or use runner='threads'.")
+
+
+def unsendable_part(value: Any) -> str:
+    """Return words for the part of an item's value that cannot be sent; empty if it is the value as such."""
+    part = unpicklable_part(value, "it")
+    return "" if part == "it" else part
 
 
 def unreadable_value(index: int, error: BaseException) -> PicklingError:
@@ -171,6 +181,8 @@ def words(error: BaseException) -> str:
     return f"{type(error).__name__}: {_text(error)}"
 
 
+_MAKE = "Make it inside the function, or give it as an argument that can be pickled"
+_LEAVE = "Leave it out in the class's __getstate__, or make it inside the method"
 _GIVE = "Give what it takes to make it there instead (a path, not an open file)"
 
 
@@ -187,21 +199,13 @@ def _told(problem: str, advice: str) -> PicklingError:
     return made
 
 
-def _can_be_packed(value: Any) -> bool:
-    try:
-        weigh(value)
-    except Exception:
-        return False
-    return True
-
-
 def _sendable(outcome: Outcome) -> Outcome:
     try:
         unpack(pack(outcome))
     except Exception as error:
         if outcome.error is not None:
             return _with_other_error(outcome)
-        told = unsendable_value(outcome.index, type(outcome.value).__name__, error)
+        told = unsendable_value(outcome.index, type(outcome.value).__name__, error, unsendable_part(outcome.value))
         return outcome.replace(kind=OutcomeKind.FAILED, value=None, error=told)
     return outcome
 
@@ -230,37 +234,6 @@ def _with_other_error(outcome: Outcome) -> Outcome:
     except Exception:
         return outcome.replace(error=RuntimeError(str(told)), traceback=None)
     return outcome.replace(error=told)
-
-
-def _guilty_variable(fn: Any, name: str, seen: set[int]) -> tuple[str, str] | None:
-    """Return the name of the global or captured variable that cannot be pickled, and of the function that uses it."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    fn = getattr(fn, "__func__", fn)
-    code = getattr(fn, "__code__", None)
-    if code is None or id(fn) in seen:
-        return None
-    seen.add(id(fn))
-    namespace = getattr(fn, "__globals__", {})
-    used = {one: namespace[one] for one in _names(code) if one in namespace}
-    for variable, cell in zip(code.co_freevars, getattr(fn, "__closure__", None) or (), strict=False):
-        try:
-            used[variable] = cell.cell_contents
-        except ValueError:
-            continue
-    for variable, value in used.items():
-        if not _can_be_packed(value):
-            return _guilty_variable(value, variable, seen) or (variable, name)
-    return None
-
-
-def _names(code: CodeType) -> list[str]:
-    """Return the names that code uses, that of the functions inside it included."""
-    found = list(code.co_names)
-    for one in code.co_consts:
-        if isinstance(one, CodeType):
-            found += _names(one)
-    return found
 
 
 def _text(error: BaseException) -> str:
