@@ -13,6 +13,7 @@ import tblib.pickling_support
 from nbfutures.errors import PicklingError
 from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
 from nbfutures.runtime.remote.by_value import mend_cloudpickle
+from nbfutures.runtime.remote.given import Sealer, cannot_change
 from nbfutures.runtime.remote.holdings import can_be_packed, unpicklable_part
 from nbfutures.runtime.remote.weighing import weigh
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "pack",
+    "pack_arguments",
     "pack_function",
     "pack_outcomes",
     "unpack",
     "unpack_outcomes",
     "unpicklable_argument",
+    "unreadable_arguments",
     "unreadable_value",
     "unsendable_function",
     "unsendable_item",
@@ -54,21 +57,52 @@ def unpack(data: bytes) -> Any:
     return pickle.loads(data)  # noqa: S301 - from our own worker, over a connection that asks for a key
 
 
-def pack_function(fn: Callable[..., Any], statics: Mapping[str, Any], name: str) -> bytes:
+def pack_function(fn: Callable[..., Any], statics: Mapping[str, Any], name: str, sealer: Sealer) -> bytes:
     """Return a function, and the arguments that all its calls have in common, as bytes.
 
     Args:
         fn: The function.
         statics: Parameter name to argument.
         name: What people call the function.
+        sealer: Keeps the functions and classes that are sent once.
 
     Raises:
         PicklingError: If something cannot be sent; the message names the variable or the argument.
     """
+    call = fn, dict(statics)
     try:
-        return pack((fn, dict(statics)))
+        common: Any = (
+            call if cannot_change(fn) and all(map(cannot_change, statics.values())) else sealer.seal_common(call)
+        )
+        return pack((list(sealer.code), common))
     except Exception as error:
         raise unsendable_function(fn, statics, name, error) from None
+
+
+def pack_arguments(given: tuple[bool, list[Any]], sealer: Sealer, known: int) -> bytes:
+    """Return what calls are given beside what they have in common, as bytes.
+
+    Args:
+        given: As `CallWork.sendable_arguments` returns it.
+        sealer: Keeps the functions and classes that are sent once.
+        known: How many of those the worker has.
+
+    Raises:
+        Exception: Whatever pickling it raises; the sealer is as before, then.
+    """
+    before = len(sealer.code)
+    are_positional, rows = given
+    try:
+        if are_positional:
+            sent: list[Any] = list(map(sealer.seal_column, rows))
+            is_sealed = any(map(operator.is_not, sent, rows))
+        else:
+            sent = [dict(zip(row, sealer.seal_column(list(row.values())), strict=True)) for row in rows]
+            is_sealed = True
+        return pack((sealer.code[known:], is_sealed, are_positional, sent))
+    except BaseException:
+        sealer.cut(before)
+        raise
 
 
 def unsendable_function(
@@ -86,7 +120,7 @@ def unsendable_function(
         if not can_be_packed(value):
             return _unsendable(unpicklable_part(value, f"the argument {argument!r} of {name}"), error, _GIVE)
     guilty = unpicklable_part(fn, name)
-    return _unsendable(guilty, error, _LEAVE if "the attribute" in guilty else _MAKE)
+    return _unsendable(guilty, error, _LEAVE if "the attribute" in guilty and "of the class" not in guilty else _MAKE)
 
 
 def unpicklable_argument(index: int, arguments: Mapping[str, Any]) -> PicklingError | None:
@@ -166,6 +200,14 @@ def unsendable_part(value: Any) -> str:
     """Return words for the part of an item's value that cannot be sent; empty if it is the value as such."""
     part = unpicklable_part(value, "it")
     return "" if part == "it" else part
+
+
+def unreadable_arguments(index: int, error: BaseException) -> PicklingError:
+    """Return the error of an item whose arguments arrived and cannot be read in its process."""
+    return PicklingError(
+        f"The arguments of item {index} cannot be read in its process: {words(error)}. What they are made of has to be "
+        f"importable there; or use runner='threads'."
+    )
 
 
 def unreadable_value(index: int, error: BaseException) -> PicklingError:
