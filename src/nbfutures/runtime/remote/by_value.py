@@ -24,7 +24,7 @@ import cloudpickle.cloudpickle
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["is_importable", "mend_cloudpickle"]
+__all__ = ["is_importable", "is_of_module", "mend_cloudpickle"]
 
 _COPIES = ("cloudpickle.cloudpickle", "ray.cloudpickle.cloudpickle")
 _mended: set[str] = set()
@@ -312,6 +312,11 @@ def _context_var(key: str, name: str, default: tuple[Any, ...]) -> Any:
 
 
 # --- the generators that modules have: those of the other process take their place ------------------------------------
+
+
+def is_of_module(generator: Any) -> bool:
+    """Tell whether a generator is the one behind the functions of `random` or of `numpy.random`."""
+    return generator is _random_state() or ("numpy.random" in _mended and generator is _numpy_state())
 
 
 def _reduce_random(generator: Any) -> Any:
