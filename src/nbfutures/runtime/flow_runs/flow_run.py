@@ -33,6 +33,7 @@ from nbfutures.runtime.tasks.lasting_print import lasting_print, logs_prints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from uuid import UUID
 
     from prefect.client.schemas.objects import State
@@ -164,7 +165,7 @@ def run_calls(
     }
     launch = _launches[key] = _Launch(run, work, indices, make_window)
     try:
-        with flow_settings(run):
+        with flow_settings(run), _repeats_told(run, work, make_window):
             ended = flow_start.start_flow(named, parameters, name=f"{run.name}{again}")
             if ended.is_cancelling() and launch.flow_run_id is not None:
                 # Somebody has cancelled it in its last moment, so that Prefect did not take its final state.
@@ -183,6 +184,14 @@ def run_calls(
         raise JobCrashedError(
             f"Prefect ended the flow run early{told}. Its log in Prefect's UI (job.url) says more."
         ) from launch.error
+
+
+def _repeats_told(run: Run, work: CallWork, make_window: Any) -> AbstractContextManager[None]:
+    if make_window is not None or run.options.runner in KERNEL_RUNNERS:
+        return nullcontext()
+    from nbfutures.runtime.remote.generators import repeats_told
+
+    return repeats_told(run, work)
 
 
 def _note_cluster(run: Run, runner: Any) -> None:

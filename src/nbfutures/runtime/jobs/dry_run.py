@@ -117,7 +117,12 @@ class DryRun(JobRun):
 
     def _sending(self, outcomes: Sequence[Outcome]) -> Sending:
         """Pickle what would be sent, as far as that takes no more than some seconds."""
-        from nbfutures.runtime.remote.packing import unsendable_function, unsendable_item, unsendable_value
+        from nbfutures.runtime.remote.packing import (
+            unsendable_function,
+            unsendable_item,
+            unsendable_part,
+            unsendable_value,
+        )
         from nbfutures.runtime.remote.weighing import weigh
 
         work = self._calls
@@ -139,7 +144,8 @@ class DryRun(JobRun):
                 weights.append(weigh(outcome.value))
             except Exception as error:
                 kind = type(outcome.value).__name__
-                return Sending(obstacle=unsendable_value(outcome.index, kind, error).problem)
+                part = unsendable_part(outcome.value)
+                return Sending(obstacle=unsendable_value(outcome.index, kind, error, part).problem)
         size = sum(one.bytes for one in weights) // max(len(ran), 1)
         seconds = sum(one.seconds for one in weights) / max(len(ran), 1)
         return Sending(

@@ -117,7 +117,7 @@ class Lane:
         """Have the lane look for new items, where it does not by itself; may be called from any thread."""
 
     # Written out in one loop, with local names: what stands here is paid for every item.
-    def _work_through(self) -> None:  # noqa: C901
+    def _work_through(self) -> None:  # noqa: C901, PLR0912, PLR0915
         work = self.work
         calls, pull, now, cpu, mark = work.work, work.queue.pull, work.state.clock.now, self.cpu_clock, self.mark
         rounds, tried, record, running = work.state.rounds, work.tried, self.records.append, self.running

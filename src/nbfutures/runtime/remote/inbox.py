@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.clock import SystemClock
 from nbfutures.runtime.calls.signatures import call_with, layout_of
+from nbfutures.runtime.remote.given import Given, Opener
+from nbfutures.runtime.remote.packing import unreadable_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["Calls", "Inbox", "Rounds"]
 
@@ -20,26 +22,67 @@ class Calls:
 
     def __init__(self) -> None:
         self.arguments: dict[int, Any] = {}
-        self._function: Any = None
-        self._statics: dict[str, Any] = {}
+        self._opener = Opener()
+        self._common: tuple[Callable[..., Any], dict[str, Any]] | None = None
+        """The function, and the arguments that all calls have in common; `None` if each call has its own of them."""
         self._layout: Any = None
         self._names: Any = None
 
-    def replace(self, function: Callable[..., Any], statics: dict[str, Any]) -> None:
-        """Call this function from now on, with these arguments in common."""
+    def replace(self, code: list[Any], common: Any) -> None:
+        """Call this function from now on, with these arguments in common.
+
+        Args:
+            code: Functions and classes that what is sent refers to.
+            common: The function and the arguments by parameter name, as they are or `Given`.
+
+        Raises:
+            Exception: If they cannot be read.
+        """
         self._layout = self._names = None
-        self._statics = statics
-        self._function = function
+        self._opener = Opener()
+        self._opener.take_code(code)
+        if isinstance(common, Given):
+            self._opener.take_common(common)
+            self._opener.open_common()
+            common = None
+        self._common = common
+
+    def take(self, indices: list[int], arguments: Iterable[Any], code: list[Any], *, is_sealed: bool) -> None:
+        """Take in the arguments of calls: some of them `Sealed`, if it is said so."""
+        self._opener.take_code(code)
+        if is_sealed:
+            arguments = map(_Unopened, arguments)
+        self.arguments.update(zip(indices, arguments, strict=True))
 
     def call(self, index: int) -> Any:
         """Make the call of an item."""
         arguments = self.arguments[index]
+        function, statics = self._common or self._opener.open_common()
+        if type(arguments) is _Unopened:
+            arguments = self._opened(index, arguments.arguments)
         if type(arguments) is tuple:
-            return self._function(*arguments)
-        arguments = {**arguments, **self._statics}
+            return function(*arguments)
+        arguments = {**arguments, **statics}
         if self._names != arguments.keys():
-            self._layout, self._names = layout_of(self._function, list(arguments)), arguments.keys()
-        return call_with(self._function, arguments, self._layout)
+            self._layout, self._names = layout_of(function, list(arguments)), arguments.keys()
+        return call_with(function, arguments, self._layout)
+
+    def _opened(self, index: int, arguments: Any) -> Any:
+        try:
+            if type(arguments) is tuple:
+                return tuple(map(self._opener.open, arguments))
+            return {name: self._opener.open(one) for name, one in arguments.items()}
+        except Exception as error:
+            raise unreadable_arguments(index, error) from None
+
+
+class _Unopened:
+    """Arguments of a call, some of them sealed."""
+
+    __slots__ = ("arguments",)
+
+    def __init__(self, arguments: Any) -> None:
+        self.arguments = arguments
 
 
 class Rounds:

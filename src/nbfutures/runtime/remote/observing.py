@@ -15,6 +15,7 @@ from nbfutures.runtime import capture
 from nbfutures.runtime.base_exceptions import without_another_try
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.private_settings import private_settings
+from nbfutures.runtime.remote.by_value import mend_cloudpickle
 from nbfutures.runtime.remote.carrying import carrying
 from nbfutures.runtime.remote.packing import pack_error, unpack
 from nbfutures.runtime.tasks.cache_keys import watch_key
@@ -81,6 +82,7 @@ def observe_elsewhere(task: Task[Any, Any], ticket: str, route: Route) -> Task[A
         ticket: Name of the `Ticket`.
         route: How it reaches the kernel.
     """
+    mend_cloudpickle()
     fn = task.fn
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         return task

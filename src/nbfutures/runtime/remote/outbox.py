@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemSkippedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime.remote.packing import pack, unsendable_item
+from nbfutures.runtime.remote.packing import unsendable_item
 
 if TYPE_CHECKING:
     from nbfutures.runtime.remote.supply import Supply
@@ -31,6 +31,8 @@ class Outbox:
         self.sent = 0
         """How many items were sent, those among them that came back."""
         self._function: Any = None
+        self._code = 0
+        """How much of the code that arguments share the worker has."""
 
     def send_function(self) -> None:
         """Send the function, if the worker has not got it.
@@ -40,7 +42,8 @@ class Outbox:
         """
         function = self._supply.work.work.function
         if function is not self._function:
-            self._wire.post("function", self._supply.packed_function())
+            payload, self._code = self._supply.packed_function()
+            self._wire.post("function", payload)
             self._function = function
 
     def send_items(self, indices: list[int]) -> list[Outcome]:
@@ -62,7 +65,7 @@ class Outbox:
         return None
 
     def _post(self, indices: list[int]) -> None:
-        payload = pack(self._supply.work.work.sendable_arguments(indices))
+        payload, self._code = self._supply.packed_arguments(indices, self._code)
         self.outstanding.update(dict.fromkeys(indices))
         self.sent += len(indices)
         self._wire.post("items", indices, self._supply.extras(indices), payload)

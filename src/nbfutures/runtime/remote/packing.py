@@ -8,14 +8,17 @@ import io
 import itertools
 import operator
 import pickle
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from nbfutures.errors import PicklingError
 from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
+from nbfutures.runtime.remote.by_value import mend_cloudpickle
 from nbfutures.runtime.remote.exceptions import in_pieces, reduce_exception, reduce_traceback
+from nbfutures.runtime.remote.given import Sealer, cannot_change
+from nbfutures.runtime.remote.holdings import can_be_packed, unpicklable_part
 from nbfutures.runtime.remote.weighing import weigh
 
 if TYPE_CHECKING:
@@ -27,15 +30,18 @@ __all__ = [
     "Pickler",
     "carry",
     "pack",
+    "pack_arguments",
     "pack_error",
     "pack_function",
     "pack_outcomes",
     "unpack",
     "unpack_outcomes",
     "unpicklable_argument",
+    "unreadable_arguments",
     "unreadable_value",
     "unsendable_function",
     "unsendable_item",
+    "unsendable_part",
     "unsendable_value",
     "words",
 ]
@@ -61,6 +67,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """
 
     def __init__(self, file: Any) -> None:
+        mend_cloudpickle()
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self._laid_out: set[int] = set()
 
@@ -78,21 +85,52 @@ def unpack(data: bytes) -> Any:
     return pickle.loads(data)  # noqa: S301 - from our own worker, over a connection that asks for a key
 
 
-def pack_function(fn: Callable[..., Any], statics: Mapping[str, Any], name: str) -> bytes:
+def pack_function(fn: Callable[..., Any], statics: Mapping[str, Any], name: str, sealer: Sealer) -> bytes:
     """Return a function, and the arguments that all its calls have in common, as bytes.
 
     Args:
         fn: The function.
         statics: Parameter name to argument.
         name: What people call the function.
+        sealer: Keeps the functions and classes that are sent once.
 
     Raises:
         PicklingError: If something cannot be sent; the message names the variable or the argument.
     """
+    call = fn, dict(statics)
     try:
-        return pack((fn, dict(statics)))
+        common: Any = (
+            call if cannot_change(fn) and all(map(cannot_change, statics.values())) else sealer.seal_common(call)
+        )
+        return pack((list(sealer.code), common))
     except Exception as error:
         raise unsendable_function(fn, statics, name, error) from None
+
+
+def pack_arguments(given: tuple[bool, list[Any]], sealer: Sealer, known: int) -> bytes:
+    """Return what calls are given beside what they have in common, as bytes.
+
+    Args:
+        given: As `CallWork.sendable_arguments` returns it.
+        sealer: Keeps the functions and classes that are sent once.
+        known: How many of those the worker has.
+
+    Raises:
+        Exception: Whatever pickling it raises; the sealer is as before, then.
+    """
+    before = len(sealer.code)
+    are_positional, rows = given
+    try:
+        if are_positional:
+            sent: list[Any] = list(map(sealer.seal_column, rows))
+            is_sealed = any(map(operator.is_not, sent, rows))
+        else:
+            sent = [dict(zip(row, sealer.seal_column(list(row.values())), strict=True)) for row in rows]
+            is_sealed = True
+        return pack((sealer.code[known:], is_sealed, are_positional, sent))
+    except BaseException:
+        sealer.cut(before)
+        raise
 
 
 def unsendable_function(
@@ -107,11 +145,10 @@ def unsendable_function(
         error: Why not.
     """
     for argument, value in statics.items():
-        if not _can_be_packed(value):
-            return _unsendable(f"the argument {argument!r} of {name}", error, _GIVE)
-    guilty = _guilty_variable(fn, name, set())
-    what = f"the variable {guilty[0]!r} that {guilty[1]} uses" if guilty else name
-    return _unsendable(what, error, "Make it inside the function, or give it as an argument that can be pickled")
+        if not can_be_packed(value):
+            return _unsendable(unpicklable_part(value, f"the argument {argument!r} of {name}"), error, _GIVE)
+    guilty = unpicklable_part(fn, name)
+    return _unsendable(guilty, error, _LEAVE if "the attribute" in guilty and "of the class" not in guilty else _MAKE)
 
 
 def unpicklable_argument(index: int, arguments: Mapping[str, Any]) -> PicklingError | None:
@@ -120,7 +157,7 @@ def unpicklable_argument(index: int, arguments: Mapping[str, Any]) -> PicklingEr
         try:
             weigh(value)
         except Exception as error:
-            return _unsendable(f"the argument {name!r} of item {index}", error, _GIVE)
+            return _unsendable(unpicklable_part(value, f"the argument {name!r} of item {index}"), error, _GIVE)
     return None
 
 
@@ -200,16 +237,33 @@ def _is_same(column: list[Any]) -> bool:
     )
 
 
-def unsendable_value(index: int, kind: str, error: BaseException) -> PicklingError:
+def unsendable_value(index: int, kind: str, error: BaseException, part: str = "") -> PicklingError:
     """Return the error of an item whose value cannot leave its process.
 
     Args:
         index: The item.
         kind: The value's type, or nothing.
         error: Why not.
+        part: Words for the part of the value that is to blame, where that is known.
     """
     problem = f"Item {index} ran, but its value{kind and f' ({kind})'} cannot be sent back from its process"
+    if part:
+        problem += f" for {part}"
     return _told(f"{problem}: {words(error)}", " Return what can be pickled, or use runner='threads'.")
+
+
+def unsendable_part(value: Any) -> str:
+    """Return words for the part of an item's value that cannot be sent; empty if it is the value as such."""
+    part = unpicklable_part(value, "it")
+    return "" if part == "it" else part
+
+
+def unreadable_arguments(index: int, error: BaseException) -> PicklingError:
+    """Return the error of an item whose arguments arrived and cannot be read in its process."""
+    return PicklingError(
+        f"The arguments of item {index} cannot be read in its process: {words(error)}. What they are made of has to be "
+        f"importable there; or use runner='threads'."
+    )
 
 
 def unreadable_value(index: int, error: BaseException) -> PicklingError:
@@ -225,6 +279,8 @@ def words(error: BaseException) -> str:
     return f"{type(error).__name__}: {_text(error)}"
 
 
+_MAKE = "Make it inside the function, or give it as an argument that can be pickled"
+_LEAVE = "Leave it out in the class's __getstate__, or make it inside the method"
 _GIVE = "Give what it takes to make it there instead (a path, not an open file)"
 
 
@@ -241,14 +297,6 @@ def _told(problem: str, advice: str) -> PicklingError:
     return made
 
 
-def _can_be_packed(value: Any) -> bool:
-    try:
-        weigh(value)
-    except Exception:
-        return False
-    return True
-
-
 def _sendable(outcome: Outcome, *, is_careful: bool) -> Outcome:
     try:
         if is_careful and outcome.error is not None:
@@ -257,7 +305,7 @@ def _sendable(outcome: Outcome, *, is_careful: bool) -> Outcome:
     except BaseException as error:
         if outcome.error is not None:
             return _careful(outcome, outcome.error)
-        told = unsendable_value(outcome.index, type(outcome.value).__name__, error)
+        told = unsendable_value(outcome.index, type(outcome.value).__name__, error, unsendable_part(outcome.value))
         return outcome.replace(kind=OutcomeKind.FAILED, value=None, error=told)
     return outcome
 
@@ -274,37 +322,6 @@ def carry(error: BaseException) -> None:
 
 def _carried(error: BaseException, protocol: int) -> tuple[Any, ...]:  # noqa: ARG001 - as pickle calls it
     return unpack, (pack_error(error, is_careful=True),)
-
-
-def _guilty_variable(fn: Any, name: str, seen: set[int]) -> tuple[str, str] | None:
-    """Return the name of the global or captured variable that cannot be pickled, and of the function that uses it."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    fn = getattr(fn, "__func__", fn)
-    code = getattr(fn, "__code__", None)
-    if code is None or id(fn) in seen:
-        return None
-    seen.add(id(fn))
-    namespace = getattr(fn, "__globals__", {})
-    used = {one: namespace[one] for one in _names(code) if one in namespace}
-    for variable, cell in zip(code.co_freevars, getattr(fn, "__closure__", None) or (), strict=False):
-        try:
-            used[variable] = cell.cell_contents
-        except ValueError:
-            continue
-    for variable, value in used.items():
-        if not _can_be_packed(value):
-            return _guilty_variable(value, variable, seen) or (variable, name)
-    return None
-
-
-def _names(code: CodeType) -> list[str]:
-    """Return the names that code uses, that of the functions inside it included."""
-    found = list(code.co_names)
-    for one in code.co_consts:
-        if isinstance(one, CodeType):
-            found += _names(one)
-    return found
 
 
 def _text(error: BaseException) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.runtime.remote.packing import pack_function
+from nbfutures.runtime.remote.given import Sealer
+from nbfutures.runtime.remote.packing import pack_arguments, pack_function
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,8 @@ class Supply:
         self._limit = _MOST_ITEMS
         """Items in one process at once, after one has died and nobody knows of which item."""
         self._lock = threading.Lock()
-        self._packed: tuple[Any, bytes] | None = None
+        self._packed: tuple[Any, bytes, int] | None = None
+        self._sealer = Sealer()
 
     @property
     def is_waiting(self) -> bool:
@@ -84,8 +86,8 @@ class Supply:
             return {}
         return {index: (self.work.state.round_of(index), self.work.tries(index)) for index in indices}
 
-    def packed_function(self) -> bytes:
-        """Return the job's function and what all its calls have in common, as bytes.
+    def packed_function(self) -> tuple[bytes, int]:
+        """Return the job's function and what all its calls have in common, and how much code that brings along.
 
         Raises:
             PicklingError: If that cannot be; the message names what is to blame.
@@ -94,8 +96,21 @@ class Supply:
             work = self.work.work
             function = work.function
             if self._packed is None or self._packed[0] is not function:
-                self._packed = (function, pack_function(function, work.sendable_statics, work.name))
-            return self._packed[1]
+                self._sealer = Sealer()
+                data = pack_function(function, work.sendable_statics, work.name, self._sealer)
+                self._packed = (function, data, len(self._sealer.code))
+            return self._packed[1:]
+
+    def packed_arguments(self, indices: list[int], known: int) -> tuple[bytes, int]:
+        """Return what calls are given, for a worker that has so much of the code in it, and how much it has then.
+
+        Raises:
+            ItemSkippedError: If an item depends on something that did not complete.
+            Exception: If something cannot be pickled.
+        """
+        with self._lock:
+            data = pack_arguments(self.work.work.sendable_arguments(indices), self._sealer, known)
+            return data, len(self._sealer.code)
 
     def note_death(self, held: int) -> None:
         """Send fewer items at once: a process died, and which of so many items ended it is not known."""

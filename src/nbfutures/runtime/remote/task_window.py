@@ -13,6 +13,7 @@ from nbfutures.errors import ItemSkippedError, PicklingError
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
+from nbfutures.runtime.remote.given import Sealer
 from nbfutures.runtime.remote.observing import Ticket, observe_elsewhere
 from nbfutures.runtime.remote.packing import pack_function, unpicklable_argument, unsendable_value
 from nbfutures.runtime.tasks.task_window import TaskWindow
@@ -155,7 +156,7 @@ class RemoteTaskWindow(TaskWindow):
         if found is not None:
             return found
         try:
-            pack_function(self._work.function, {}, self._work.name)
+            pack_function(self._work.function, {}, self._work.name, Sealer())
         except PicklingError as named:
             return named
         return error

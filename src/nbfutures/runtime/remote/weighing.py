@@ -9,6 +9,8 @@ from typing import Any
 
 import cloudpickle
 
+from nbfutures.runtime.remote.by_value import mend_cloudpickle
+
 __all__ = ["Weight", "weigh"]
 
 _MOST_BYTES = 64 * 1024 * 1024
@@ -38,6 +40,7 @@ def weigh(value: Any, most_bytes: int = _MOST_BYTES, most_seconds: float = _MOST
     Raises:
         Exception: Whatever pickling it raises.
     """
+    mend_cloudpickle()
     scale = _Scale(most_bytes, time.monotonic() + most_seconds)
     started = time.perf_counter()
     try:

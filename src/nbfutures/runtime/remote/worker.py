@@ -15,7 +15,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 
-from nbfutures.errors import PicklingError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.lanes.async_lane import AsyncLane
@@ -26,7 +25,7 @@ from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.remote.inbox import Calls, Inbox, Rounds
 from nbfutures.runtime.remote.mark import READING, SEVERAL, TELLING, Marked, open_mark
 from nbfutures.runtime.remote.modules import forget_changed_modules, note_modules
-from nbfutures.runtime.remote.packing import pack_outcomes, unpack, words
+from nbfutures.runtime.remote.packing import pack_outcomes, unpack, unreadable_arguments, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -195,12 +194,11 @@ class _WorkersEnd:
             return
         try:
             with self._marked(READING, indices):
-                are_positional, given = unpack(payload)
+                code, is_sealed, are_positional, given = unpack(payload)
         except Exception as error:
             self._cannot_read(indices, error)
             return
-        arguments = zip(*given, strict=True) if are_positional else given
-        self._calls.arguments.update(zip(indices, arguments, strict=True))
+        self._calls.take(indices, zip(*given, strict=True) if are_positional else given, code, is_sealed=is_sealed)
         for index, (round_, tries) in extras.items():
             self._rounds.rounds[index] = round_
             self._work.tried[index, round_] = tries
@@ -221,22 +219,17 @@ class _WorkersEnd:
             self._send("unreadable", indices)
             return
         (index,) = indices
-        told = PicklingError(
-            f"The arguments of item {index} cannot be read in its process: {words(error)}. What they are made of has "
-            f"to be importable there; or use runner='threads'."
-        )
+        told = unreadable_arguments(index, error)
         now = self._rounds.clock.now()
         self._unread.append(Outcome(index, OutcomeKind.FAILED, None, told, self._work.queued, None, now))
         self._wake.set()
 
     def _take_function(self, payload: bytes) -> None:
         try:
-            function, statics = unpack(payload)
+            self._calls.replace(*unpack(payload))
         except Exception as error:
             self._is_lost = True
             self._send("problem", words(error))
-            return
-        self._calls.replace(function, statics)
 
     def _see_to_the_end(self) -> None:
         """End the process if the lane has nothing to do and does not end, such as for a thread that it waits for."""
