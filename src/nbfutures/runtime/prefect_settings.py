@@ -6,13 +6,11 @@ import os
 import sys
 from pathlib import Path
 
+from nbfutures.runtime.prefect_logging import quiet_logging
+
 __all__ = ["ProcessSettings", "configured_api_url"]
 
 _QUIET = {
-    # Each log line would be one output of whichever cell is running; Prefect's server still gets them.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # What its own threads log, such as that the server is away, which the job says.
-    "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL": "CRITICAL",
     # A task that a cell calls outside of any flow has no run to keep its log lines: a warning for each of them.
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
@@ -57,7 +55,7 @@ class ProcessSettings:
             api_url: The local server's API; `None` where the user has chosen one.
             auth: `user:password` for it.
         """
-        wanted = {name: value for name, value in _QUIET.items() if name not in os.environ}
+        wanted = {name: value for name, value in _QUIET.items() if name not in os.environ} | quiet_logging()
         if api_url is not None:
             wanted["PREFECT_API_URL"] = api_url
             # One request less for each client that Prefect makes, which is one for each flow run; the secret guards it.
@@ -93,7 +91,3 @@ def _refresh() -> None:
     refresh = getattr(sys.modules.get("prefect.context"), "refresh_global_settings_context", None)
     if refresh is not None:
         refresh()
-        if "prefect.logging.configuration" in sys.modules:
-            from prefect.logging.configuration import setup_logging
-
-            setup_logging()

@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 
+from nbfutures.runtime.prefect_logging import keep_logging_apart
+
 __all__ = ["mend_main", "start_worker"]
 
 
@@ -25,6 +27,7 @@ def start_worker() -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, name="nbfutures parent", daemon=True).start()
+    keep_logging_apart(is_worker=True)
     # `random` does this by itself.
     numpy = sys.modules.get("numpy")
     if numpy is not None:

@@ -14,7 +14,9 @@ import tblib.pickling_support
 
 from nbfutures.model.clock import SystemClock
 from nbfutures.runtime import capture
+from nbfutures.runtime.item_pipes import redirected_descriptors, runs_alone
 from nbfutures.runtime.outcomes import Observed
+from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.remote.packing import pack, unpack
 from nbfutures.runtime.tasks.observing import observe
 
@@ -109,10 +111,13 @@ class tell_kernel:  # noqa: N801 - used as a function
         self._fn = fn
         self._seen = Observed()
         self._connection: Connection | None = None
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Any:
         """Tell of the start; return the function, to be called."""
+        keep_logging_apart(is_worker=True)
         capture.install()
+        self._open.enter_context(redirected_descriptors() if runs_alone() else contextlib.nullcontext())
         with _lock:
             # Prefect repeats a task within one run of its engine.
             self._seen.attempts = _attempts.pop(self._ticket, 0)
@@ -138,6 +143,7 @@ class tell_kernel:  # noqa: N801 - used as a function
             output=seen.output,
             attempts=seen.attempts,
         )
+        self._open.close()
         capture.uninstall()
         if self._connection is not None:
             self._connection.close()
