@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import bdb
 import contextlib
+import functools
+import inspect
 import os
 import subprocess
 import sys
@@ -62,13 +64,13 @@ class OutputSink:
         targets = self._redirected[stream] if self._redirected else None
         if targets:
             target = targets[-1]
-            write = getattr(target, "write", None)
-            if not isinstance(write, _Write):
+            known = _known(target)
+            if known is None:
                 if target is not None:
                     target.write(text)
                 return
             # To the other one of the streams, such as by `redirect_stdout(sys.stderr)`.
-            stream = write.name
+            stream = known.name
         if self._pipes is not None:
             if os.getpid() != self._pid:
                 # A process that the item has forked: what it keeps would be lost with it.
@@ -139,31 +141,107 @@ def into(sink: OutputSink) -> Iterator[OutputSink]:
         _current.reset(token)
 
 
-class _Write:
-    """A stream's `write`: sends each item's text to its sink, and all else where it went before."""
+def _write_to_item(name: str, write: Callable[[str], Any], text: str) -> Any:
+    """Write to the item that runs, or by `write` where none does."""
+    sink = _current.get()
+    if sink is None or (sink.lets_debuggers_speak and _is_debugging()):
+        return write(text)
+    if not isinstance(text, str):
+        raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+    sink.write(name, text)
+    return len(text)
+
+
+class _Stream:
+    """A stream that asks whose text it is."""
 
     def __init__(self, stream: Any, name: str) -> None:
+        self.stream = weakref.ref(stream)
         self.name = name
-        self.write: Callable[[str], Any] = stream.write
 
-    def __call__(self, text: str) -> Any:
-        sink = _current.get()
-        if sink is None or (sink.lets_debuggers_speak and _is_debugging()):
-            return self.write(text)
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        sink.write(self.name, text)
-        return len(text)
+    def renew(self) -> None:
+        """Ask again, where somebody has put his own `write` there meanwhile."""
+
+    def undo(self) -> None:
+        """Ask no more."""
 
 
-class _Close:
-    """A stream's `close`, which items cannot: it is not theirs."""
+class _OfClass(_Stream):
+    """One of a class of Python's own: gets a class that has a `write` for items, and lets others set theirs.
 
-    def __init__(self, stream: Any) -> None:
-        self.close: Callable[[], Any] = stream.close
+    IPython does that in each cell, and puts back what was there before.
+    """
 
-    def __call__(self) -> Any:
-        return self.close() if _current.get() is None else None
+    references = 0
+
+    def __init__(self, stream: Any, name: str) -> None:
+        super().__init__(stream, name)
+        self._kind = kind = type(stream)
+
+        def get(it: Any) -> Any:
+            write = vars(it)["write"] if "write" in vars(it) else functools.partial(kind.write, it)
+            return write if _current.get() is None else functools.partial(_write_to_item, name, write)
+
+        def put(it: Any, write: Any) -> None:
+            vars(it)["write"] = write
+
+        def take(it: Any) -> None:
+            vars(it).pop("write", None)
+
+        def close(it: Any) -> Any:
+            # It is no item's.
+            return kind.close(it) if _current.get() is None else None
+
+        made = {"__module__": kind.__module__, "write": property(get, put, take), "close": close}
+        stream.__class__ = type(kind.__name__, (kind,), made)
+
+    def undo(self) -> None:
+        """Ask no more."""
+        stream = self.stream()
+        if stream is not None:
+            stream.__class__ = self._kind
+
+
+class _OfObject(_Stream):
+    """One of a class of C's: gets methods of its own."""
+
+    references = 2
+    """To the stream, from its methods."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        super().__init__(stream, name)
+        self._before = {one: vars(stream).get(one) for one in ("write", "close")}
+        write, close = stream.write, stream.close
+        self._made = {
+            "write": functools.partial(_write_to_item, name, write),
+            "close": lambda: close() if _current.get() is None else None,
+        }
+        vars(stream).update(self._made)
+
+    def renew(self) -> None:
+        """Ask again, where somebody has put his own `write` there meanwhile."""
+        stream = self.stream()
+        # Another function may well ask this one.
+        if stream is not None and inspect.isbuiltin(vars(stream).get("write", stream.write)):
+            vars(stream).update(self._made)
+
+    def undo(self) -> None:
+        """Ask no more."""
+        stream = self.stream()
+        if stream is None:
+            return
+        # What somebody else has put before it stays, and asks it: without an item, it passes all on.
+        for name, made in self._made.items():
+            if vars(stream).get(name) is made:
+                if self._before[name] is None:
+                    del vars(stream)[name]
+                else:
+                    vars(stream)[name] = self._before[name]
+
+
+def _known(stream: Any) -> _OfClass | _OfObject | None:
+    known = _streams.get(id(stream))
+    return known if known is not None and known.stream() is stream else None
 
 
 def _is_debugging() -> bool:
@@ -186,13 +264,12 @@ _lock = threading.RLock()
 _users = 0
 _kernels: dict[str, Any] = dict.fromkeys(_NAMES)
 """The streams of the process, whatever items put in their place."""
-_split: dict[int, weakref.ref[Any]] = {}
+_streams: dict[int, _OfClass | _OfObject] = {}
 """The streams that ask whose text it is, by their `id`."""
 # CPython's `print` borrows `sys.stdout`: a stream that is freed while another thread prints to it crashes the process.
 _left: deque[Any] = deque(maxlen=100)
-_OWN_REFERENCES = 2
-"""Of a stream that only `sys` holds: this one, and the one that counts."""
-_SPLIT_REFERENCES = 2
+_REFERENCES = 4
+"""To a stream that only `sys` holds: this one, two variables, and the one of what counts them."""
 
 
 def install() -> None:
@@ -211,9 +288,9 @@ def renew() -> None:
     """Have the streams ask that stand there by now, where somebody else has redirected them meanwhile."""
     if sys.stdout is not _kernels["stdout"] or sys.stderr is not _kernels["stderr"]:
         _mend(is_alone=False)
-        with _lock:
-            if _users:
-                _put()
+    with _lock:
+        if _users:
+            _put()
 
 
 def uninstall() -> None:
@@ -223,9 +300,9 @@ def uninstall() -> None:
         _users -= 1
         if _users == 0:
             _mend(is_alone=False)
-            for known in list(_split.values()):
-                _join(known())
-            _split.clear()
+            for known in _streams.values():
+                known.undo()
+            _streams.clear()
             _kernels.update(dict.fromkeys(_NAMES))
             _unwrap_calls()
 
@@ -245,46 +322,38 @@ def _mend(*, is_alone: bool) -> None:
             if is_alone or stream is None or getattr(stream, "closed", False):
                 is_left = True
             else:
-                split = _SPLIT_REFERENCES if id(stream) in _split else 0
-                # One for the variable here.
-                is_left = sys.getrefcount(stream) <= _OWN_REFERENCES + 1 + split
+                is_left = _is_held_by_sys_alone(stream)
             if is_left:
                 _left.append(stream)
                 setattr(sys, name, kernels)
-            elif sys.getrefcount(kernels) <= _OWN_REFERENCES + 1 + (_SPLIT_REFERENCES if id(kernels) in _split else 0):
+            elif _is_held_by_sys_alone(kernels):
                 # That was a cell's, which is over.
                 _kernels[name] = stream
+
+
+def _is_held_by_sys_alone(stream: Any) -> bool:
+    """Tell whether nobody holds a stream but `sys`, or who calls this instead of it, and the variable there."""
+    known = _known(stream)
+    return sys.getrefcount(stream) <= _REFERENCES + (known.references if known is not None else 0)
 
 
 def _put() -> None:
     for name in _NAMES:
         stream = getattr(sys, name, None)
         if stream is not None:
-            _make_split(stream, name)
+            _have_it_ask(stream, name)
 
 
-def _make_split(stream: Any, name: str) -> None:
-    known = _split.get(id(stream))
-    if known is not None and known() is stream:
+def _have_it_ask(stream: Any, name: str) -> None:
+    known = _known(stream)
+    if known is not None:
+        known.renew()
         return
-    # A stream that takes no attributes goes without.
-    with contextlib.suppress(AttributeError, TypeError):
-        known = weakref.ref(stream)
-        if not isinstance(stream.write, _Write):
-            stream.write, stream.close = _Write(stream, name), _Close(stream)
-        _split[id(stream)] = known
-
-
-def _join(stream: Any) -> None:
-    """Have a stream ask no more."""
-    if stream is None:
-        return
-    # If somebody else has put something of his own before it meanwhile, it stays: without an item, it passes all on.
-    own = vars(stream)
-    if isinstance(own.get("write"), _Write):
-        del stream.write
-    if isinstance(own.get("close"), _Close):
-        del stream.close
+    for kind in (_OfClass, _OfObject):
+        # A stream that takes neither goes without.
+        with contextlib.suppress(AttributeError, TypeError):
+            _streams[id(stream)] = kind(stream, name)
+            return
 
 
 # --- what starts programs, and redirects ------------------------------------------------------------------------------
@@ -337,7 +406,11 @@ class _Redirecting:
             self._old_targets.append(getattr(sys, self._stream))
             vars(self).setdefault("_nbfutures_sinks", []).append(sink)
             return self._new_target
-        return contextlib._RedirectStream.__enter__(self)
+        target = contextlib._RedirectStream.__enter__(self)
+        if _current.get() is None:
+            # What items write is no more for the target of a cell than for the cell.
+            renew()
+        return target
 
     def __exit__(self: Any, *raised: Any) -> None:  # noqa: PYI036 - passed on
         sinks = vars(self).get("_nbfutures_sinks")

@@ -56,9 +56,10 @@ class ItemPipes:
 
     def take(self) -> dict[str, str]:
         """Return what was written since the last call, by the name of the stream; usually nothing."""
-        if not self._kept and not self._poll.poll(0):
-            return {}
+        # What the collecting thread has read and not yet put there would be missed without the lock.
         with self._lock:
+            if not self._kept and not self._poll.poll(0):
+                return {}
             for reader in list(self._readers):
                 while self._read(reader):
                     pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.abc
 import logging
 import os
 import sys
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["import_prefect", "keep_logging_apart", "quiet_logging", "with_prefects_own_logging"]
+__all__ = ["keep_logging_apart", "quiet_logging", "watch_for_prefect", "with_prefects_own_logging"]
 
 _CONFIGURATION = Path(__file__).with_suffix(".yml")
 _NAME = "PREFECT_LOGGING_SETTINGS_PATH"
@@ -26,10 +26,19 @@ _lock = threading.Lock()
 _is_done = False
 
 
-def import_prefect() -> None:
-    """Import Prefect, and leave `logging` as it is."""
-    keep_logging_apart()
-    importlib.import_module("prefect.main")
+class _AtImport(importlib.abc.MetaPathFinder):
+    """Finds nothing, but learns of it when Prefect is about to be imported, by whomever."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:  # noqa: ARG002 - as others
+        if fullname == "prefect.main":
+            sys.meta_path.remove(self)
+            keep_logging_apart()
+
+
+def watch_for_prefect() -> None:
+    """Have `logging` stay as it is when Prefect is imported; where it has been, its user has it so. Imports nothing."""
+    if "prefect.main" not in sys.modules:
+        sys.meta_path.insert(0, _AtImport())
 
 
 def keep_logging_apart(*, is_worker: bool = False) -> None:
@@ -53,7 +62,7 @@ def keep_logging_apart(*, is_worker: bool = False) -> None:
         configuration.setup_logging = _set_up
         if "prefect.main" in sys.modules:
             _quieten()
-            if is_worker or _came_first():
+            if is_worker:
                 _leave_root()
 
 
@@ -80,12 +89,6 @@ def _is_not_prefects(record: logging.LogRecord) -> bool:
         return True
     url = PREFECT_API_URL.value()
     return not url or not any(str(one).startswith(url) for one in record.args[:2])
-
-
-def _came_first() -> bool:
-    """Tell whether nbfutures was imported before Prefect was: then Prefect has done nothing to the root logger."""
-    # In the order of their import.
-    return next((name for name in sys.modules if name in {"nbfutures", "prefect.main"}), "") == "nbfutures"
 
 
 def _set_up(incremental: bool | None = None) -> dict[str, Any]:  # noqa: ARG001 - as Prefect's own
