@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nbfutures._version import __version__
+from nbfutures.runtime.prefect_logging import watch_for_prefect
 
 if TYPE_CHECKING:
     from nbfutures.api import (
@@ -96,6 +97,9 @@ _HOMES = {
     "unmapped": "nbfutures.runtime.calls.annotations",
     "wait": "nbfutures.api",
 }
+
+
+watch_for_prefect()
 
 
 def __getattr__(name: str) -> Any:

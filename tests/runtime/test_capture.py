@@ -142,13 +142,17 @@ def test_the_characters_left_out_are_counted():
     assert "[… 123 characters left out …]" in sink.take().stderr
 
 
-def test_the_streams_are_given_back_with_the_last_job():
+def test_the_streams_are_what_they_were_while_jobs_run_and_afterwards():
     with notebook() as (out, err):
+        before = vars(out).copy()
         with installed():
             with installed():
-                assert sys.stdout is not out
-            assert sys.stdout is not out
+                assert (sys.stdout, sys.stderr) == (out, err)
+            with capture.into(OutputSink()):
+                print("of an item of the other job")
         assert (sys.stdout, sys.stderr) == (out, err)
+        assert vars(out) == before
+        assert out.getvalue() == ""
 
 
 def test_the_streams_can_be_asked_what_the_real_ones_can():
@@ -202,7 +206,6 @@ from nbfutures.runtime import capture
 class Ends:
     def __str__(self):
         capture.uninstall()
-        self.others = [capture._SplitStream(sys.stdout, "other") for _ in range(100)]
         return "a text"
 
 capture.install()

@@ -32,7 +32,7 @@ _RANK = {
 
 
 class CapturedOutput(NamedTuple):
-    """What an item printed."""
+    """What an item wrote, and the programs that it started; with carriage returns and colours, as it was written."""
 
     stdout: str = ""
     """Text written to `sys.stdout`, cut in the middle when it was long."""
@@ -66,7 +66,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False):
     attempts: int = 0
     """How often it was tried; 0 if it never ran."""
     output: CapturedOutput | None = None
-    """What it printed; `None` if nothing."""
+    """What it wrote to `sys.stdout` and `sys.stderr`; `None` if nothing."""
     task_run_id: UUID | None = None
     """Prefect's id of the task run that it was part of."""
     round: int = 0

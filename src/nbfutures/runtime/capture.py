@@ -1,73 +1,58 @@
-"""What an item prints is kept with the item and never lands in a cell."""
+"""What an item writes is kept with the item and never lands in a cell.
+
+The streams stay those that they are: their own `write` asks whose text it is, so that also a handler of `logging`
+that was made long before, or a library that holds `sys.stderr`, writes into the item.
+"""
 
 from __future__ import annotations
 
 import bdb
+import contextlib
+import functools
+import inspect
+import os
+import subprocess
 import sys
 import threading
+import weakref
 from collections import deque
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.outcome import CapturedOutput
+from nbfutures.runtime.item_pipes import ItemPipes, are_supported, own_pipes
+from nbfutures.runtime.kept_text import CAPTURE_LIMIT, KeptText
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 __all__ = ["CAPTURE_LIMIT", "OutputSink", "install", "into", "is_in_item", "renew", "uninstall"]
 
-CAPTURE_LIMIT = 64_000
-"""Characters of each stream that are kept of one item: the first half and the last half."""
-
-
-class _Kept:
-    """The first and the last characters of a text that may be long."""
-
-    __slots__ = ("dropped", "head", "room", "tail", "tail_length")
-
-    def __init__(self) -> None:
-        self.head: list[str] = []
-        self.room = CAPTURE_LIMIT // 2
-        self.tail: list[str] = []
-        self.tail_length = 0
-        self.dropped = 0
-
-    def add(self, text: str) -> None:
-        if self.room > 0:
-            first = text[: self.room]
-            self.head.append(first)
-            self.room -= len(first)
-            text = text[len(first) :]
-        if text:
-            self.tail.append(text)
-            self.tail_length += len(text)
-            if self.tail_length > CAPTURE_LIMIT:
-                self._cut()
-
-    def _cut(self) -> None:
-        tail = "".join(self.tail)
-        keep = tail[-(CAPTURE_LIMIT // 2) :]
-        self.dropped += len(tail) - len(keep)
-        self.tail, self.tail_length = [keep], len(keep)
-
-    def text(self) -> str:
-        if self.tail_length > CAPTURE_LIMIT // 2:
-            self._cut()
-        middle = f"\n[… {self.dropped:,} characters left out …]\n" if self.dropped else ""
-        return "".join(self.head) + middle + "".join(self.tail)
+_NAMES = ("stdout", "stderr")
+_INSTANT = 1e-6
+"""Seconds: who took less than this has started no program, nor called the system at all."""
 
 
 class OutputSink:
-    """Where the prints of one item go."""
+    """Where the texts of one item go.
 
-    __slots__ = ("_kept", "lets_debuggers_speak")
+    Args:
+        lets_debuggers_speak: Whether what is written while the item is in a debugger goes where it would without a
+            sink.
+    """
+
+    __slots__ = ("_kept", "_pid", "_pipes", "_redirected", "has_process", "lets_debuggers_speak")
 
     def __init__(self, *, lets_debuggers_speak: bool = False) -> None:
-        self._kept: dict[str, _Kept] = {}
         self.lets_debuggers_speak = lets_debuggers_speak
-        """Whether what is written while the item is in a debugger goes where it would without a sink."""
+        # What an item starts in its process has none of its own: several of it may run at once.
+        self._pipes = own_pipes() if _current.get() is None else None
+        self.has_process = self._pipes is not None
+        """Whether nothing else runs in this process while the item does."""
+        self._kept: dict[str, KeptText] = {}
+        self._redirected: dict[str, list[Any]] | None = None
+        self._pid = os.getpid()
 
     def write(self, stream: str, text: str) -> None:
         """Keep a text that the item wrote.
@@ -76,17 +61,70 @@ class OutputSink:
             stream: "stdout" or "stderr".
             text: The text.
         """
-        kept = self._kept.get(stream)
-        if kept is None:
-            kept = self._kept[stream] = _Kept()
-        kept.add(text)
+        targets = self._redirected[stream] if self._redirected else None
+        if targets:
+            target = targets[-1]
+            known = _known(target)
+            if known is None:
+                if target is not None:
+                    target.write(text)
+                return
+            # To the other one of the streams, such as by `redirect_stdout(sys.stderr)`.
+            stream = known.name
+        if self._pipes is not None:
+            if os.getpid() != self._pid:
+                # A process that the item has forked: what it keeps would be lost with it.
+                os.write(self._pipes.fileno(stream), text.encode("utf-8", "replace"))
+                return
+            self._take_pipes()
+        self._keep(stream, text)
 
-    def take(self) -> CapturedOutput | None:
-        """Return what was written since the last call, or `None` if nothing was."""
+    def take(self, seconds: float = float("inf")) -> CapturedOutput | None:
+        """Return what was written since the last call, or `None` if nothing was.
+
+        Args:
+            seconds: How long the item has run.
+        """
+        if sys.stdout is not _kernels["stdout"] or sys.stderr is not _kernels["stderr"]:
+            _mend(is_alone=self.has_process)
+        if self._pipes is not None and seconds > _INSTANT:
+            self._take_pipes()
+            if not self.has_process:
+                self._pipes.close()
+                self._pipes = None
+        self._redirected = None
         if not self._kept:
             return None
         kept, self._kept = self._kept, {}
         return CapturedOutput(**{stream: one.text() for stream, one in kept.items()})
+
+    def fileno(self, stream: str) -> int:
+        """Return a descriptor, to which programs can write what is for a stream of the item."""
+        if self._pipes is None:
+            self._pipes = ItemPipes()
+        return self._pipes.fileno(stream)
+
+    def redirect(self, stream: str, target: Any) -> None:
+        """Give what the item writes to a stream to something else, until `redirect_back`."""
+        if self._redirected is None:
+            self._redirected = {name: [] for name in _NAMES}
+        self._redirected[stream].append(target)
+
+    def redirect_back(self, stream: str) -> None:
+        """Undo the last `redirect`."""
+        if self._redirected and self._redirected[stream]:
+            self._redirected[stream].pop()
+
+    def _take_pipes(self) -> None:
+        assert self._pipes is not None
+        for name, text in self._pipes.take().items():
+            self._keep(name, text)
+
+    def _keep(self, stream: str, text: str) -> None:
+        kept = self._kept.get(stream)
+        if kept is None:
+            kept = self._kept[stream] = KeptText()
+        kept.add(text)
 
 
 # A context variable, not a thread's: coroutines of one event loop print into their own items.
@@ -98,7 +136,7 @@ def is_in_item() -> bool:
     return _current.get() is not None
 
 
-@contextmanager
+@contextlib.contextmanager
 def into(sink: OutputSink) -> Iterator[OutputSink]:
     """Send what this thread or asyncio task writes to `sink`, once the streams are installed."""
     token = _current.set(sink)
@@ -108,26 +146,107 @@ def into(sink: OutputSink) -> Iterator[OutputSink]:
         _current.reset(token)
 
 
-class _SplitStream:
-    """A stream that sends each item's text to its sink, and all else to the stream that it stands for."""
+def _write_to_item(name: str, write: Callable[[str], Any], text: str) -> Any:
+    """Write to the item that runs, or by `write` where none does."""
+    sink = _current.get()
+    if sink is None or (sink.lets_debuggers_speak and _is_debugging()):
+        return write(text)
+    if not isinstance(text, str):
+        raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+    sink.write(name, text)
+    return len(text)
+
+
+class _Stream:
+    """A stream that asks whose text it is."""
 
     def __init__(self, stream: Any, name: str) -> None:
-        self._nbfutures_stream = stream
-        self._nbfutures_name = name
+        self.stream = weakref.ref(stream)
+        self.name = name
 
-    def write(self, text: str) -> int:
-        sink = _current.get()
-        if sink is None or (sink.lets_debuggers_speak and _is_debugging()):
-            return int(self._nbfutures_stream.write(text) or 0)
-        sink.write(self._nbfutures_name, text)
-        return len(text)
+    def renew(self) -> None:
+        """Ask again, where somebody has put his own `write` there meanwhile."""
 
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
+    def undo(self) -> None:
+        """Ask no more."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._nbfutures_stream, name)
+
+class _OfClass(_Stream):
+    """One of a class of Python's own: gets a class that has a `write` for items, and lets others set theirs.
+
+    IPython does that in each cell, and puts back what was there before.
+    """
+
+    references = 0
+
+    def __init__(self, stream: Any, name: str) -> None:
+        super().__init__(stream, name)
+        self._kind = kind = type(stream)
+
+        def get(it: Any) -> Any:
+            write = vars(it)["write"] if "write" in vars(it) else functools.partial(kind.write, it)
+            return write if _current.get() is None else functools.partial(_write_to_item, name, write)
+
+        def put(it: Any, write: Any) -> None:
+            vars(it)["write"] = write
+
+        def take(it: Any) -> None:
+            vars(it).pop("write", None)
+
+        def close(it: Any) -> Any:
+            # It is no item's.
+            return kind.close(it) if _current.get() is None else None
+
+        made = {"__module__": kind.__module__, "write": property(get, put, take), "close": close}
+        stream.__class__ = type(kind.__name__, (kind,), made)
+
+    def undo(self) -> None:
+        """Ask no more."""
+        stream = self.stream()
+        if stream is not None:
+            stream.__class__ = self._kind
+
+
+class _OfObject(_Stream):
+    """One of a class of C's: gets methods of its own."""
+
+    references = 2
+    """To the stream, from its methods."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        super().__init__(stream, name)
+        self._before = {one: vars(stream).get(one) for one in ("write", "close")}
+        write, close = stream.write, stream.close
+        self._made = {
+            "write": functools.partial(_write_to_item, name, write),
+            "close": lambda: close() if _current.get() is None else None,
+        }
+        vars(stream).update(self._made)
+
+    def renew(self) -> None:
+        """Ask again, where somebody has put his own `write` there meanwhile."""
+        stream = self.stream()
+        # Another function may well ask this one.
+        if stream is not None and inspect.isbuiltin(vars(stream).get("write", stream.write)):
+            vars(stream).update(self._made)
+
+    def undo(self) -> None:
+        """Ask no more."""
+        stream = self.stream()
+        if stream is None:
+            return
+        # What somebody else has put before it stays, and asks it: without an item, it passes all on.
+        for name, made in self._made.items():
+            if vars(stream).get(name) is made:
+                if self._before[name] is None:
+                    del vars(stream)[name]
+                else:
+                    vars(stream)[name] = self._before[name]
+
+
+def _known(stream: Any) -> _OfClass | _OfObject | None:
+    known = _streams.get(id(stream))
+    return known if known is not None and known.stream() is stream else None
 
 
 def _is_debugging() -> bool:
@@ -146,26 +265,37 @@ def _is_debugging() -> bool:
 _LOOPS = frozenset({"cmdloop", "interaction", "set_trace"})
 """Methods of a debugger in which it talks."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _users = 0
+_kernels: dict[str, Any] = dict.fromkeys(_NAMES)
+"""The streams of the process, whatever items put in their place."""
+_streams: dict[int, _OfClass | _OfObject] = {}
+"""The streams that ask whose text it is, by their `id`."""
 # CPython's `print` borrows `sys.stdout`: a stream that is freed while another thread prints to it crashes the process.
-_made: deque[_SplitStream] = deque(maxlen=100)
+_left: deque[Any] = deque(maxlen=100)
+_REFERENCES = 4
+"""To a stream that only `sys` holds: this one, two variables, and the one of what counts them."""
 
 
 def install() -> None:
-    """Put the splitting streams in place of `sys.stdout` and `sys.stderr`; each call needs an `uninstall`."""
+    """Have the streams, and what starts programs, ask whose text it is; each call needs an `uninstall`."""
     global _users  # noqa: PLW0603 - the streams are the process's
     with _lock:
         _users += 1
+        if _users == 1:
+            for name in _NAMES:
+                _kernels[name] = getattr(sys, name, None)
+            _wrap_calls()
         _put()
 
 
 def renew() -> None:
-    """Put the splitting streams back in place if somebody else redirected the streams meanwhile."""
-    if not (isinstance(sys.stdout, _SplitStream) and isinstance(sys.stderr, _SplitStream)):
-        with _lock:
-            if _users:
-                _put()
+    """Have the streams ask that stand there by now, where somebody else has redirected them meanwhile."""
+    if sys.stdout is not _kernels["stdout"] or sys.stderr is not _kernels["stderr"]:
+        _mend(is_alone=False)
+    with _lock:
+        if _users:
+            _put()
 
 
 def uninstall() -> None:
@@ -174,22 +304,153 @@ def uninstall() -> None:
     with _lock:
         _users -= 1
         if _users == 0:
-            for name in ("stdout", "stderr"):
-                stream = getattr(sys, name)
-                if isinstance(stream, _SplitStream):
-                    setattr(sys, name, stream._nbfutures_stream)
+            _mend(is_alone=False)
+            for known in _streams.values():
+                known.undo()
+            _streams.clear()
+            _kernels.update(dict.fromkeys(_NAMES))
+            _unwrap_calls()
+
+
+def _mend(*, is_alone: bool) -> None:
+    """Put the process's streams back where an item has left another one: nobody but `sys` holds it by then.
+
+    Args:
+        is_alone: Whether nobody but an item can have put it there.
+    """
+    with _lock:
+        for name in _NAMES:
+            kernels = _kernels[name]
+            stream = getattr(sys, name, None)
+            if stream is kernels or kernels is None:
+                continue
+            if is_alone or stream is None or getattr(stream, "closed", False):
+                is_left = True
+            else:
+                is_left = _is_held_by_sys_alone(stream)
+            if is_left:
+                _left.append(stream)
+                setattr(sys, name, kernels)
+            elif _is_held_by_sys_alone(kernels):
+                # That was a cell's, which is over.
+                _kernels[name] = stream
+
+
+def _is_held_by_sys_alone(stream: Any) -> bool:
+    """Tell whether nobody holds a stream but `sys`, or who calls this instead of it, and the variable there."""
+    known = _known(stream)
+    return sys.getrefcount(stream) <= _REFERENCES + (known.references if known is not None else 0)
 
 
 def _put() -> None:
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, _SplitStream):
-            setattr(sys, name, _split(stream, name))
+    for name in _NAMES:
+        stream = getattr(sys, name, None)
+        if stream is not None:
+            _have_it_ask(stream, name)
 
 
-def _split(stream: Any, name: str) -> _SplitStream:
-    for made in _made:
-        if made._nbfutures_stream is stream and made._nbfutures_name == name:
-            return made
-    _made.append(_SplitStream(stream, name))
-    return _made[-1]
+def _have_it_ask(stream: Any, name: str) -> None:
+    known = _known(stream)
+    if known is not None:
+        known.renew()
+        return
+    for kind in (_OfClass, _OfObject):
+        # A stream that takes neither goes without.
+        with contextlib.suppress(AttributeError, TypeError):
+            _streams[id(stream)] = kind(stream, name)
+            return
+
+
+# --- what starts programs, and redirects ------------------------------------------------------------------------------
+
+_popen = subprocess.Popen.__init__
+_system = os.system
+
+
+def _item() -> OutputSink | None:
+    """Return the sink of an item that shares the process with others, if one calls."""
+    sink = _current.get()
+    return None if sink is None or sink.has_process else sink
+
+
+def _popen_for_item(  # noqa: PLR0917 - as Python's own
+    self: Any,
+    args: Any,
+    bufsize: int = -1,
+    executable: Any = None,
+    stdin: Any = None,
+    stdout: Any = None,
+    stderr: Any = None,
+    *more: Any,
+    **options: Any,
+) -> None:
+    """Start a program; what it writes belongs to the item that starts it."""
+    sink = _item()
+    if sink is not None:
+        stdout = sink.fileno("stdout") if stdout is None else stdout
+        stderr = sink.fileno("stderr") if stderr is None else stderr
+    _popen(self, args, bufsize, executable, stdin, stdout, stderr, *more, **options)
+
+
+def _system_for_item(command: Any) -> int:
+    """As `os.system`; what the command writes belongs to the item."""
+    if _item() is None:
+        return _system(command)
+    status = subprocess.Popen(command, shell=True).wait()  # noqa: S602 - as `os.system`
+    return -status if status < 0 else status << 8
+
+
+class _Redirecting:
+    """`redirect_stdout` and `redirect_stderr` of an item: for the item only, as others write at the same time."""
+
+    def __enter__(self: Any) -> Any:
+        sink = _item()
+        if sink is not None:
+            sink.redirect(self._stream, self._new_target)
+            # Python's own way back, should it be taken.
+            self._old_targets.append(getattr(sys, self._stream))
+            vars(self).setdefault("_nbfutures_sinks", []).append(sink)
+            return self._new_target
+        target = contextlib._RedirectStream.__enter__(self)
+        if _current.get() is None:
+            # What items write is no more for the target of a cell than for the cell.
+            renew()
+        return target
+
+    def __exit__(self: Any, *raised: Any) -> None:  # noqa: PYI036 - passed on
+        sinks = vars(self).get("_nbfutures_sinks")
+        if sinks:
+            sinks.pop().redirect_back(self._stream)
+            self._old_targets.pop()
+            return
+        contextlib._RedirectStream.__exit__(self, *raised)
+
+
+_REDIRECTS: tuple[Any, ...] = (contextlib.redirect_stdout, contextlib.redirect_stderr)
+
+
+def _wrap_calls() -> None:
+    for redirect in _REDIRECTS:
+        redirect.__enter__, redirect.__exit__ = _Redirecting.__enter__, _Redirecting.__exit__
+    if are_supported():
+        subprocess.Popen.__init__ = _popen_for_item  # type: ignore[method-assign]  # for items
+        os.system = _system_for_item
+
+
+def _unwrap_calls() -> None:
+    for redirect in _REDIRECTS:
+        del redirect.__enter__, redirect.__exit__
+    if subprocess.Popen.__init__ is _popen_for_item:
+        subprocess.Popen.__init__ = _popen  # type: ignore[method-assign]  # as it was
+    if os.system is _system_for_item:
+        os.system = _system
+
+
+def _pipes_for_fork() -> None:
+    sink = _item()
+    if sink is not None and are_supported():
+        sink.fileno("stdout")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_pipes_for_fork)

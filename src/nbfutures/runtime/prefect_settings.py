@@ -13,13 +13,11 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.server.lease import ServerAddress
 
+from nbfutures.runtime.prefect_logging import quiet_logging
+
 __all__ = ["ProcessSettings", "configured_api_url"]
 
 _QUIET = {
-    # Each log line would be one output of whichever cell is running; Prefect's server still gets them.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # What its own threads log, such as that the server is away, which the job says.
-    "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL": "CRITICAL",
     # A task that a cell calls outside of any flow has no run to keep its log lines: a warning for each of them.
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
@@ -60,7 +58,7 @@ class ProcessSettings:
 
     def apply(self) -> None:
         """Have Prefect be quiet; what the user has set stays."""
-        self._set({name: value for name, value in _QUIET.items() if name not in os.environ})
+        self._set({name: value for name, value in _QUIET.items() if name not in os.environ} | quiet_logging())
         _refresh()
 
     def connect(self, address: ServerAddress, state: Path) -> None:
@@ -117,7 +115,3 @@ def _refresh() -> None:
     refresh = getattr(sys.modules.get("prefect.context"), "refresh_global_settings_context", None)
     if refresh is not None:
         refresh()
-        if "prefect.logging.configuration" in sys.modules:
-            from prefect.logging.configuration import setup_logging
-
-            setup_logging()

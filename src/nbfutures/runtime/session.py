@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from nbfutures.errors import ServerStartError, ServerUnreachableError
 from nbfutures.model.options import JobOptions
 from nbfutures.runtime.jobs.exit_jobs import ExitJobs, flush_summaries
+from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.prefect_settings import ProcessSettings, configured_api_url
 from nbfutures.runtime.server.health_watch import HealthWatch
 from nbfutures.runtime.server.lease import ServerLease, check_health, lease_server
@@ -219,12 +220,14 @@ class Session:
         self._settings.apply()
         url = configured_api_url() if self.lease is None else None
         if url is not None:
+            keep_logging_apart()
             importlib.import_module("prefect")
             self._reach(url, closing)
             self._note_url(url)
             return
         lease = self._renew_lease()
         # The server takes its time to start: Prefect is imported meanwhile.
+        keep_logging_apart()
         importlib.import_module("nbfutures.runtime.execution")
         try:
             lease.wait_until_ready(stop=closing)

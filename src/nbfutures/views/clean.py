@@ -15,7 +15,17 @@ from nbfutures.views.templates import fold
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["MESSAGE_LIMIT", "error_message", "error_name", "input_words", "leaves", "one_line", "plain", "short_repr"]
+__all__ = [
+    "MESSAGE_LIMIT",
+    "both_ends",
+    "error_message",
+    "error_name",
+    "input_words",
+    "leaves",
+    "one_line",
+    "plain",
+    "short_repr",
+]
 
 MESSAGE_LIMIT = 300
 """Characters of an error's message that are shown."""
@@ -46,6 +56,33 @@ def plain(text: str, limit: int) -> str:
     if len(made) > limit or len(head) < len(text):
         return made[: limit - 1] + "…"
     return made
+
+
+def both_ends(text: str, limit: int) -> str:
+    """Return `text` safe to show, and without lines of its middle where it is long: what is last matters most.
+
+    Args:
+        text: Any text.
+        limit: Characters of what is returned, at most.
+    """
+    # Cleaned first: that makes some texts longer. No character becomes more than ten.
+    made = plain(text, 10 * len(text) + 2)
+    if len(made) <= limit:
+        return made
+    head, tail = made[: limit // 5], made[limit // 5 - limit + _MARK :]
+    # Whole lines, where they are not very long.
+    first, _, _ = head.rpartition("\n")
+    _, _, last = tail[: len(tail) // 2].partition("\n")
+    head = first or head
+    tail = last + tail[len(tail) // 2 :] if last else tail
+    left_out = made[len(head) : len(made) - len(tail)]
+    lines = left_out.count("\n") - 1
+    told = f"{lines:,} lines" if lines > 1 else f"{len(left_out):,} characters"
+    return f"{head}\n[… {told} left out …]\n{tail}"
+
+
+_MARK = 60
+"""Characters that it may take to say what is left out."""
 
 
 def one_line(text: str) -> str:

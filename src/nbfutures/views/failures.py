@@ -6,7 +6,8 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from nbfutures.views.clean import error_message, error_name, one_line, plain, short_repr
+from nbfutures.views.clean import both_ends, error_message, error_name, one_line, plain, short_repr
+from nbfutures.views.terminal import last_state
 from nbfutures.views.tracebacks import traceback_text
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Failure:
     traceback: str
     """The traceback as text, from the function on: the frames of those who called it are left out."""
     output: CapturedOutput | None
-    """What the item printed; `None` if nothing."""
+    """What the item printed, as it was written; `None` if nothing. It is shown as a terminal would in the end."""
     call: Callable[[], Any]
     """Makes the call again."""
 
@@ -85,7 +86,7 @@ class Failure:
 
     def blocks(self) -> list[tuple[str, str]]:
         """Return titles and texts: input, traceback, what was printed; cut and cleaned, but not escaped for HTML."""
-        return [("Input", self._inputs()), ("Traceback", plain(self.traceback, _TRACEBACK_LIMIT)), *self._printed()]
+        return [("Input", self._inputs()), ("Traceback", both_ends(self.traceback, _TRACEBACK_LIMIT)), *self._printed()]
 
     def __repr__(self) -> str:
         parts = [f"Item {self.index} failed with {self.headline}"]
@@ -115,8 +116,11 @@ class Failure:
     def _printed(self) -> list[tuple[str, str]]:
         if self.output is None:
             return []
-        texts = [("Printed", self.output.stdout), ("Printed to stderr", self.output.stderr)]
-        return [(title, plain(text.rstrip("\n"), _OUTPUT_LIMIT)) for title, text in texts if text.strip()]
+        texts = [
+            ("Printed", last_state(self.output.stdout)),
+            ("Printed to stderr", last_state(self.output.stderr)),
+        ]
+        return [(title, both_ends(text.rstrip("\n"), _OUTPUT_LIMIT)) for title, text in texts if text.strip()]
 
 
 def _indented(text: str) -> str:

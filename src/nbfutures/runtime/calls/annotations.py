@@ -1,6 +1,5 @@
 """Prefect's annotations for arguments, re-exported."""
 
-from prefect import allow_failure, unmapped
-from prefect.utilities.annotations import quote
+from prefect.utilities.annotations import allow_failure, quote, unmapped
 
 __all__ = ["allow_failure", "quote", "unmapped"]

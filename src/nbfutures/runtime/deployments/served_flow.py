@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nbfutures.errors import ServeError
 from nbfutures.runtime.deployments import folder as files
+from nbfutures.runtime.prefect_logging import with_prefects_own_logging
 from nbfutures.runtime.process_lock import is_held
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ class ServedFlow:
         plan = files.read_plan(self._folder) or {}
         files.write_plan(self._folder, {**plan, "is_local_server": is_local_server})
         # Its log tells what Prefect does; the kernel's own environment keeps that out of cells.
-        environment = {**os.environ, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO", "PYTHONUNBUFFERED": "1"}
+        environment = with_prefects_own_logging(os.environ)
+        environment |= {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO", "PYTHONUNBUFFERED": "1"}
         with self.log.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", "nbfutures.runtime.deployments.host", str(self._folder)],

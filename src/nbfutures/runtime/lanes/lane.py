@@ -170,7 +170,7 @@ class Lane:
                     record(
                         (AtomicOutcome if type(value) in ATOMS else Outcome)(
                             index, completed, value, None, queued, started, ended, used, worker,
-                            work.tries(index) + 1 if tried else 1, sink.take(), run_id,
+                            work.tries(index) + 1 if tried else 1, sink.take(ended - started), run_id,
                             rounds.get(index, 0) if rounds else 0,
                         )
                     )  # fmt: skip

@@ -9,6 +9,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.runtime.prefect_logging import keep_logging_apart
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,6 +31,7 @@ def start_worker() -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, name="nbfutures parent", daemon=True).start()
+    keep_logging_apart(is_worker=True)
     # `random` does this by itself.
     numpy = sys.modules.get("numpy")
     if numpy is not None:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from nbfutures.model.clock import SystemClock
 from nbfutures.runtime import capture
 from nbfutures.runtime.base_exceptions import without_another_try
+from nbfutures.runtime.item_pipes import redirected_descriptors, runs_alone
 from nbfutures.runtime.outcomes import Observed
+from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.remote.by_value import mend_cloudpickle
 from nbfutures.runtime.remote.carrying import carrying
@@ -120,10 +122,13 @@ class tell_kernel:  # noqa: N801 - used as a function
         """Why it was not cached, where it should have been."""
         self._seen = Observed()
         self._connection: Connection | None = None
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Any:
         """Tell of the start; return the function, to be called."""
+        keep_logging_apart(is_worker=True)
         capture.install()
+        self._open.enter_context(redirected_descriptors() if runs_alone() else contextlib.nullcontext())
         with _lock:
             # Prefect repeats a task within one run of its engine.
             self._seen.attempts = _attempts.pop(self._ticket, 0)
@@ -150,6 +155,7 @@ class tell_kernel:  # noqa: N801 - used as a function
             output=seen.output,
             attempts=seen.attempts,
         )
+        self._open.close()
         capture.uninstall()
         if self._connection is not None:
             self._connection.close()

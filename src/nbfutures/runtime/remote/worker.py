@@ -17,10 +17,12 @@ from prefect.states import Completed, Failed
 
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
+from nbfutures.runtime.item_pipes import redirected_descriptors, runs_alone
 from nbfutures.runtime.lanes.async_lane import AsyncLane
 from nbfutures.runtime.lanes.lane import NOTHING, Lane
 from nbfutures.runtime.lanes.lane_work import LaneWork
 from nbfutures.runtime.limits.awaited import awaited_limits
+from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.remote.inbox import Calls, Inbox, Rounds
 from nbfutures.runtime.remote.mark import READING, SEVERAL, TELLING, Marked, open_mark
@@ -64,6 +66,8 @@ def work_for(lane: str, route: Route, settings: LaneSettings) -> State[Any]:
         settings: How items run.
     """
     context = TaskRunContext.get()
+    keep_logging_apart(is_worker=True)
+    is_alone = runs_alone() and not (settings.is_async and settings.slots > 1)
     if settings.surroundings is not None:
         _settle_in(settings.surroundings)
     capture.install()
@@ -74,7 +78,8 @@ def work_for(lane: str, route: Route, settings: LaneSettings) -> State[Any]:
         except OSError as error:
             # Such as the second run of a lane whose worker died: the kernel has given its items to others.
             return Completed(message=f"Nothing to do: {error}")
-        with contextlib.closing(connection), private_settings():
+        fence = redirected_descriptors() if is_alone else contextlib.nullcontext()
+        with contextlib.closing(connection), fence, private_settings():
             remote = _WorkersEnd(connection, settings, mark)
             failed = remote.run(context.task_run.id if context else None)
     finally:

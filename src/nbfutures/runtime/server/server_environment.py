@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from typing import TYPE_CHECKING, Final
 
+from nbfutures.runtime.prefect_logging import with_prefects_own_logging
 from nbfutures.runtime.server import server_state
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def server_environment(
         environment: The supervisor's own. Tuning settings in it are kept; what guards the server and keeps it from
             reporting to others is not up to it.
     """
-    server = {name: value for name, value in environment.items() if name not in _REMOVED}
+    kept = with_prefects_own_logging(environment)
+    server = {name: value for name, value in kept.items() if name not in _REMOVED}
     defaults = {
         **_DEFAULTS,
         _DATABASE_NAMES: f"sqlite+aiosqlite:///{server_state.database_file(state)}",
