@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from nbfutures.launcher.fields import Field, Kind
 from nbfutures.launcher.references import refer_to
 from nbfutures.launcher.variables import UNKNOWN, fits, is_iterable, is_same, peek
-from nbfutures.runtime.calls.mapping import find_futures
+from nbfutures.runtime.calls.futures_in import find_futures
+from nbfutures.runtime.calls.prefect_types import stands_for_futures
 from nbfutures.views.clean import error_message, error_name, one_line, plain, short_repr
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def check_value(field: Field, value: Any, *, is_mapped: bool) -> None:
 
 
 def _is_future(value: Any) -> bool:
-    if hasattr(type(value), "__prefect_futures__"):
+    if stands_for_futures(type(value)):
         return True
     # What is inside of a list is not looked at: it may be long.
     return not isinstance(value, list | tuple | set | frozenset | dict) and bool(find_futures(value))

@@ -7,10 +7,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.clock import SystemClock
-from nbfutures.runtime.calls.signatures import call_with, layout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from nbfutures.runtime.calls.signatures import Layout
 
 __all__ = ["Calls", "Inbox", "Rounds"]
 
@@ -23,11 +24,10 @@ class Calls:
         self._function: Any = None
         self._statics: dict[str, Any] = {}
         self._layout: Any = None
-        self._names: Any = None
 
-    def replace(self, function: Callable[..., Any], statics: dict[str, Any]) -> None:
-        """Call this function from now on, with these arguments in common."""
-        self._layout = self._names = None
+    def replace(self, function: Callable[..., Any], statics: dict[str, Any], layout: Layout) -> None:
+        """Call this function from now on, with these arguments in common, passed like this."""
+        self._layout = layout
         self._statics = statics
         self._function = function
 
@@ -36,10 +36,7 @@ class Calls:
         arguments = self.arguments[index]
         if type(arguments) is tuple:
             return self._function(*arguments)
-        arguments = {**arguments, **self._statics}
-        if self._names != arguments.keys():
-            self._layout, self._names = layout_of(self._function, list(arguments)), arguments.keys()
-        return call_with(self._function, arguments, self._layout)
+        return self._layout.call(self._function, {**arguments, **self._statics})
 
 
 class Rounds:

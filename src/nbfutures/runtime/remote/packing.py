@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nbfutures.model.item import Item
+    from nbfutures.runtime.calls.signatures import Layout
 
 __all__ = [
     "pack",
@@ -52,19 +53,20 @@ def unpack(data: bytes) -> Any:
     return pickle.loads(data)  # noqa: S301 - from our own worker, over a connection that asks for a key
 
 
-def pack_function(fn: Callable[..., Any], statics: Mapping[str, Any], name: str) -> bytes:
+def pack_function(fn: Callable[..., Any], statics: Mapping[str, Any], layout: Layout, name: str) -> bytes:
     """Return a function, and the arguments that all its calls have in common, as bytes.
 
     Args:
         fn: The function.
         statics: Parameter name to argument.
+        layout: How the arguments are passed.
         name: What people call the function.
 
     Raises:
         PicklingError: If something cannot be sent; the message names the variable or the argument.
     """
     try:
-        return pack((fn, dict(statics)))
+        return pack((fn, dict(statics), layout))
     except Exception as error:
         raise unsendable_function(fn, statics, name, error) from None
 

@@ -94,7 +94,7 @@ class Supply:
             work = self.work.work
             function = work.function
             if self._packed is None or self._packed[0] is not function:
-                self._packed = (function, pack_function(function, work.sendable_statics, work.name))
+                self._packed = (function, pack_function(function, work.sendable_statics, work.layout, work.name))
             return self._packed[1]
 
     def note_death(self, held: int) -> None:

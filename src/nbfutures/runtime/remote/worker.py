@@ -230,12 +230,12 @@ class _WorkersEnd:
 
     def _take_function(self, payload: bytes) -> None:
         try:
-            function, statics = unpack(payload)
+            function, statics, layout = unpack(payload)
         except Exception as error:
             self._is_lost = True
             self._send("problem", words(error))
             return
-        self._calls.replace(function, statics)
+        self._calls.replace(function, statics, layout)
 
     def _see_to_the_end(self) -> None:
         """End the process if the lane has nothing to do and does not end, such as for a thread that it waits for."""
