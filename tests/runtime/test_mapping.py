@@ -174,7 +174,7 @@ def test_calls_of_a_task_are_those_that_prefect_makes(made):
 
 @st.composite
 def columns(draw):
-    fn, positional_only, either, keyword_only, has_default, variadic, keywords = draw(functions())
+    fn, *_ = draw(functions())
     size, count = draw(st.integers(1, 4)), draw(st.integers(1, 5))
     return fn, [list(range(10 * number, 10 * number + size)) for number in range(count)]
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from nbfutures.model.attributes import type_has
 from nbfutures.runtime.calls.prefect_types import stands_for_futures
 
 __all__ = ["Taken", "how_taken", "is_iterable_type", "is_mapped_alone", "warn_of"]
@@ -58,11 +59,15 @@ def how_taken(value: Any) -> Taken:
     if stands_for_futures(kind):
         return Taken.MAPPED
     # Classes with members, as enumerations; tables; and what only answers to `[0]`, `[1]`, which may never end.
-    if issubclass(kind, type | Mapping) or _is_table(kind) or not (_has(kind, "__iter__") or _has(kind, "__len__")):
+    if (
+        issubclass(kind, type | Mapping)
+        or _is_table(kind)
+        or not (type_has(kind, "__iter__") or type_has(kind, "__len__"))
+    ):
         return Taken.LIKELY_WHOLE
     if issubclass(kind, _COLLECTIONS):
         return Taken.MAPPED
-    if _has(kind, "__array__"):
+    if type_has(kind, "__array__"):
         return Taken.WHOLE if _shape(value) == () else Taken.MAPPED
     return Taken.LIKELY_MAPPED
 
@@ -113,18 +118,18 @@ def warn_of(name: str, value: Any, *, is_mapped: bool, length: int, is_alone: bo
 
 def is_iterable_type(kind: type) -> bool:
     """Tell whether values of a type can be iterated over, as far as the type tells."""
-    if _has(kind, "__iter__"):
+    if type_has(kind, "__iter__"):
         return True
     # Python's older protocol; `__iter__ = None` says that it does not hold.
-    return _has(kind, "__getitem__") and inspect.getattr_static(kind, "__iter__", True) is True
+    return type_has(kind, "__getitem__") and inspect.getattr_static(kind, "__iter__", True) is True
 
 
 def _is_one_thing(kind: type) -> bool:
     if issubclass(kind, _ONE_THING) or kind.__module__ == "typing":
         return True
-    if any(_has(kind, name) for name in _RECORDS) or (issubclass(kind, tuple) and _has(kind, "_fields")):
+    if any(type_has(kind, name) for name in _RECORDS) or (issubclass(kind, tuple) and type_has(kind, "_fields")):
         return True
-    if _has(kind, "read") and _has(kind, "readline"):
+    if type_has(kind, "read") and type_has(kind, "readline"):
         return True
     return any((base.__module__.partition(".")[0], base.__name__) in _ALIEN for base in kind.__mro__)
 
@@ -133,12 +138,8 @@ def _is_table(kind: type) -> bool:
     return any(base.__name__ in {"DataFrame", "LazyFrame"} for base in kind.__mro__)
 
 
-def _has(kind: type, name: str) -> bool:
-    return any(vars(base).get(name) is not None for base in kind.__mro__)
-
-
 def _shape(value: Any) -> Any:
-    return value.shape if _has(type(value), "shape") else None
+    return value.shape if type_has(type(value), "shape") else None
 
 
 def _lengths(value: Any) -> set[int]:

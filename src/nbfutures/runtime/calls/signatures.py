@@ -10,6 +10,7 @@ import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbfutures.errors import MapArgumentsError
+from nbfutures.model.attributes import own_attribute
 from nbfutures.model.options import JobOptions
 from nbfutures.runtime.calls.prefect_types import is_prefect_task
 
@@ -25,13 +26,12 @@ __all__ = [
     "bind_for_prefect",
     "layout_of",
     "name_of_callable",
-    "own_attribute",
+    "signature_of_call",
 ]
 
 _OPTIONS = frozenset(field.name for field in dataclasses.fields(JobOptions))
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _CACHED = type(functools.lru_cache(len))
-_NOTHING = object()
 _UNKNOWN = object()
 ROW = "*row"
 """The name of what `starmap` unpacks for a call."""
@@ -161,12 +161,16 @@ def as_called(fn: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
-def own_attribute(value: Any, name: str) -> Any:
-    """Return an attribute that an object really has, else `None`: its `__getattr__` may answer to every name."""
-    try:
-        return getattr(value, name) if inspect.getattr_static(value, name, _NOTHING) is not _NOTHING else None
-    except Exception:
-        return None
+def signature_of_call(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.Signature:
+    """Return a signature that takes just these arguments."""
+    names = bind(fn, args, kwargs).layout.positional
+    names = [name if name.isidentifier() else f"arg{number}" for number, name in enumerate(names)]
+    return inspect.Signature(
+        [
+            *(inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names),
+            *(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in kwargs),
+        ]
+    )
 
 
 def name_of_callable(fn: Any) -> str:
@@ -204,6 +208,11 @@ def _without_attributes(fn: types.FunctionType) -> types.FunctionType:
 
 
 def _declared_signature(fn: Any) -> inspect.Signature | None:
+    if isinstance(inspect.getattr_static(type(fn), "__call__", None), types.FunctionType) and not any(
+        inspect.getattr_static(fn, name, None) is not None for name in ("__wrapped__", "__signature__")
+    ):
+        # An object of the user's that claims nothing, or to have every attribute.
+        return _called_signature(fn)
     return _signature(fn, follow_wrapped=True)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import types
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemSkippedError, MapArgumentsError, NbfuturesError
+from nbfutures.model.attributes import own_attribute, type_has
 from nbfutures.runtime.calls.mapping import CallTable, map_calls, pending_lengths, rows_for_prefect, single_call
 from nbfutures.runtime.calls.prefect_types import as_futures, is_annotation, is_future, is_prefect_flow, is_prefect_task
 from nbfutures.runtime.calls.signatures import (
@@ -18,6 +20,7 @@ from nbfutures.runtime.calls.signatures import (
     bind,
     bind_for_prefect,
     name_of_callable,
+    signature_of_call,
 )
 from nbfutures.runtime.shared_loop import run_shared
 
@@ -267,9 +270,10 @@ def submit_work(
 
 
 def _for_prefect(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Return a Prefect task whose function Prefect takes for what it decorates as one with its own parameters.
+    """Return a Prefect task that can be called with some arguments, as its function can.
 
-    That is, where these take the arguments and those do not. Anything else is returned as it is.
+    Prefect asks for the parameters of the function that a decorator's function decorates, and refuses what that would
+    not take. Where the decorator's takes it, it is given the signature of the call. Anything else is returned as it is.
     """
     if not is_prefect_task(target):
         return target
@@ -278,6 +282,7 @@ def _for_prefect(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         return target
     made = copy.copy(target)
     made.fn = called
+    called.__signature__ = signature_of_call(called, args, kwargs)  # type: ignore[attr-defined]
     return made
 
 
@@ -326,9 +331,12 @@ def function_of(target: Any) -> Callable[..., Any]:
 
 def is_async_function(fn: Any) -> bool:
     """Tell whether calling `fn` makes a coroutine."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+    while issubclass(type(fn), functools.partial | types.MethodType):
+        fn = fn.func if issubclass(type(fn), functools.partial) else fn.__func__
+    # `inspect` would ask an object of the user's for attributes that it may claim to have.
+    is_like_a_function = own_attribute(fn, "__code__") is not None or type_has(type(fn), "__wrapped__")
+    call = inspect.getattr_static(type(fn), "__call__", None)
+    return (is_like_a_function and inspect.iscoroutinefunction(fn)) or inspect.iscoroutinefunction(call)
 
 
 def name_of(target: Any) -> str:

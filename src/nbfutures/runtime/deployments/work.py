@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
+from nbfutures.model.attributes import own_attribute
 from nbfutures.runtime.calls.futures_in import find_futures
 from nbfutures.runtime.calls.mapping import CallTable, map_calls, pending_lengths, single_call
 from nbfutures.runtime.calls.prefect_types import as_futures
-from nbfutures.runtime.calls.signatures import bind, own_attribute
+from nbfutures.runtime.calls.signatures import bind
 from nbfutures.runtime.calls.work import CallWork
 
 if TYPE_CHECKING:

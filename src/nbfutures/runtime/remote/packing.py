@@ -13,6 +13,7 @@ import cloudpickle
 import tblib.pickling_support
 
 from nbfutures.errors import PicklingError
+from nbfutures.model.attributes import own_attribute
 from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
 from nbfutures.runtime.remote.weighing import weigh
 
@@ -238,9 +239,10 @@ def _guilty_variable(fn: Any, name: str, seen: set[int]) -> tuple[str, str] | No
     """Return the name of the global or captured variable that cannot be pickled, and of the function that uses it."""
     while isinstance(fn, functools.partial):
         fn = fn.func
-    fn = getattr(fn, "__func__", fn)
-    code = getattr(fn, "__code__", None)
-    if code is None or id(fn) in seen:
+    # A global may be a client that has every attribute.
+    fn = own_attribute(fn, "__func__") or fn
+    code = own_attribute(fn, "__code__")
+    if not isinstance(code, CodeType) or id(fn) in seen:
         return None
     seen.add(id(fn))
     namespace = getattr(fn, "__globals__", {})
