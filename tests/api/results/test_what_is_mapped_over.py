@@ -156,7 +156,7 @@ WHOLE = {
     "None": lambda: None,
     "function": lambda: len,
     "Path": lambda: pathlib.Path("a/b"),
-    "open file": lambda: pathlib.Path(__file__).open(encoding="utf-8"),
+    "open file": lambda: pathlib.Path(__file__).open(encoding="utf-8"),  # noqa: SIM115 - it is what is given
     "temporary file": tempfile.NamedTemporaryFile,
     "StringIO": lambda: io.StringIO("a\nb"),
     "BytesIO": lambda: io.BytesIO(b"a\nb"),
@@ -207,22 +207,22 @@ def told():
         yield lambda: [str(one.message) for one in seen if one.category is UserWarning]
 
 
+def by_name(**given):
+    return [given[name] for name in sorted(given)]
+
+
 def same(values, expected):
     return [repr(one) for one in values] == [repr(one) for one in expected]
 
 
 @pytest.mark.parametrize("make", [lambda fn: fn, task], ids=["function", "task"])
 def test_collections_are_mapped_over_alone_and_beside_another(make, told):
-    fn = make(lambda x: x)
     # Alone in one job of each kind of collection for functions, all in one beside each other for tasks.
     if make is task:
-        made = list(MAPPED.values())
-        job = nbf.map(
-            task(lambda *rows, **others: tuple(others.values())), **{f"p{n}": one() for n, one in enumerate(made)}
-        )
-        assert same(job.result(60), zip(*[one() for one in made], strict=True))
+        job = nbf.map(task(by_name), **{f"p{number:02}": made() for number, made in enumerate(MAPPED.values())})
+        assert same(job.result(60), map(list, zip(*[made() for made in MAPPED.values()], strict=True)))
     else:
-        running = {name: nbf.map(fn, made()) for name, made in MAPPED.items()}
+        running = {name: nbf.map(lambda x: x, made()) for name, made in MAPPED.items()}
         for name, job in running.items():
             assert same(job.result(60), MAPPED[name]()), name
         assert told() == []
@@ -239,9 +239,9 @@ def test_one_thing_beside_a_collection_is_given_to_every_call(make, told):
     left_out = {"MagicMock", "Mock", "autospec", "state of Prefect", "pydantic root model"} if make is task else set()
     values = {name: made() for name, made in WHOLE.items() if name not in left_out}
     job = nbf.map(
-        make(lambda x, *_, **given: [id(one) for one in given.values()]),
+        make(lambda x, **given: [id(one) for one in by_name(**given)]),
         x=["x", "y"],
-        **{f"p{number}": value for number, value in enumerate(values.values())},
+        **{f"p{number:02}": value for number, value in enumerate(values.values())},
     )
     assert job.result(60) == [[id(value) for value in values.values()]] * 2
     assert told() == []
