@@ -47,6 +47,7 @@ __all__ = [
     "session_defaults",
     "session_jobs",
     "set_session_defaults",
+    "starmap",
     "stop_serving",
     "submit",
     "track",
@@ -93,7 +94,9 @@ def map(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:  # noqa: A
     With the runner "inline" the items run here and now, one after the other: the job that is returned is done.
     A KeyboardInterrupt cancels the item that runs and the rest then; it is raised only where it comes a second time.
 
-    What is iterable is mapped over, texts and `unmapped(...)` are given to every call, as in Prefect's `Task.map`.
+    Lists, arrays, iterators and the like are mapped over; texts, files, records such as models and named tuples, and
+    `unmapped(...)` are given to every call. A dict, a DataFrame or a class is mapped over if nothing else is. Where an
+    argument could be meant in two ways, a warning says which way it went. The README has the table.
 
     Args:
         fn: A function, an `async` function or a Prefect task.
@@ -114,6 +117,29 @@ def map(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:  # noqa: A
         >>> nbf.map(parse, nbf.map(fetch, urls))  # each item as soon as its own input is there
     """
     return Submitter({}).map(fn, *args, **kwargs)
+
+
+@with_brief_errors
+def starmap(fn: Callable[..., Any], rows: Any, /, **kwargs: Any) -> Job:
+    """Call `fn(*row)` for each row, concurrently, in the background, as `itertools.starmap`. Does not block.
+
+    Args:
+        fn: A function, an `async` function or a Prefect task.
+        rows: An iterable of tuples: pairs of `zip` or `dict.items()`, rows of `frame.itertuples(index=False)`.
+        **kwargs: Keyword arguments; what `map` maps over is mapped over, too.
+
+    Returns:
+        The job.
+
+    Raises:
+        MapArgumentsError: If the rows are no tuples, or none of them fits `fn`.
+
+    Examples:
+        >>> nbf.starmap(area, zip(widths, heights))
+        >>> nbf.starmap(pow, [(2, 10), (3, 2)]).result()
+        [1024, 9]
+    """
+    return Submitter({}).starmap(fn, rows, **kwargs)
 
 
 @with_brief_errors

@@ -9,7 +9,7 @@ from nbfutures.api.brief_errors import with_brief_errors
 from nbfutures.api.job import Job
 from nbfutures.errors import MapArgumentsError
 from nbfutures.model.options import RUNNERS, JobOptions, check_background
-from nbfutures.runtime.calls.work import CallWork, map_work, name_of, submit_work
+from nbfutures.runtime.calls.work import CallWork, map_work, name_of, starmap_work, submit_work
 from nbfutures.runtime.deployments.work import NOTHING, DeploymentWork, deployment_work
 from nbfutures.runtime.jobs.dry_run import DryRun
 from nbfutures.runtime.jobs.job_run import JobRun
@@ -61,6 +61,20 @@ class Submitter:
         if (deployment := self._deployment) is not None:
             return self._start(self._deployed(deployment, fn, args, kwargs, is_single=False), deployment)
         return self._start(map_work(_given(fn, "map(fn, items)"), args, kwargs, is_background=self._is_background), fn)
+
+    @with_brief_errors
+    def starmap(self, fn: Callable[..., Any] | Any = NOTHING, rows: Any = NOTHING, /, **kwargs: Any) -> Job:
+        """As `nbfutures.starmap`, with these options.
+
+        Examples:
+            >>> job = nbf.options(workers=4).starmap(pow, [(2, 10), (3, 2)])
+        """
+        if self._deployment is not None:
+            raise MapArgumentsError("With deployment=, write map([{'x': 1, 'y': 2}, ...]): parameters have names.")
+        usage = "starmap(fn, [(x, y), ...])"
+        if rows is NOTHING and fn is not NOTHING:
+            raise MapArgumentsError(f"There are no arguments. Write {usage}.")
+        return self._start(starmap_work(_given(fn, usage), rows, kwargs, is_background=self._is_background), fn)
 
     @with_brief_errors
     def submit(self, fn: Callable[..., Any] | Any = NOTHING, /, *args: Any, **kwargs: Any) -> Job:

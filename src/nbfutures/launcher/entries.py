@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.launcher.fields import Field, Kind
 from nbfutures.launcher.references import refer_to
-from nbfutures.launcher.variables import UNKNOWN, fits, is_iterable, is_same, peek
-from nbfutures.runtime.calls.mapping import find_futures
+from nbfutures.launcher.variables import UNKNOWN, fits, is_same, peek
+from nbfutures.runtime.calls.futures_in import find_futures
+from nbfutures.runtime.calls.iterables import is_mapped_alone
+from nbfutures.runtime.calls.prefect_types import stands_for_futures
 from nbfutures.views.clean import error_message, error_name, one_line, plain, short_repr
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ def check_value(field: Field, value: Any, *, is_mapped: bool) -> None:
     if is_mapped:
         if isinstance(value, str | bytes | io.IOBase):
             raise EntryError(f"{found}, which is one value. Map over a list, such as [{short_repr(value, 20)}].")
-        if not is_iterable(value):
+        if not is_mapped_alone(value):
             raise EntryError(f"{found}, which is one value. Map over a list, or choose “one value”.")
         return
     is_none = value is None and (field.is_optional or field.default is None)
@@ -145,7 +147,7 @@ def check_value(field: Field, value: Any, *, is_mapped: bool) -> None:
 
 
 def _is_future(value: Any) -> bool:
-    if hasattr(type(value), "__prefect_futures__"):
+    if stands_for_futures(type(value)):
         return True
     # What is inside of a list is not looked at: it may be long.
     return not isinstance(value, list | tuple | set | frozenset | dict) and bool(find_futures(value))
@@ -186,7 +188,7 @@ def _read_direct(field: Field, entry: Any, namespace: Mapping[str, Any]) -> Argu
         return Argument(field, f"{named.code}({entry!r})", named.imports, is_scalar=True, value=Path(entry))
     if isinstance(entry, enum.Enum):
         named = refer_to(type(entry), namespace)
-        is_scalar = not is_iterable(entry) or isinstance(entry, str)
+        is_scalar = not is_mapped_alone(entry)
         member = f".{entry.name}" if entry.name and entry.name.isidentifier() else f"({entry.value!r})"
         code = None if named is None else named.code + member
         return Argument(field, code, () if named is None else named.imports, is_scalar=is_scalar, value=entry)

@@ -6,7 +6,6 @@ import ast
 import builtins
 import enum
 import inspect
-import io
 import numbers
 import os
 import types
@@ -14,12 +13,13 @@ from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.launcher.fields import Field, Kind
+from nbfutures.runtime.calls.iterables import is_mapped_alone
 from nbfutures.runtime.calls.work import function_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["UNKNOWN", "count", "find_targets", "fits", "fitting", "is_iterable", "is_same", "peek"]
+__all__ = ["UNKNOWN", "count", "find_targets", "fits", "fitting", "is_same", "peek"]
 
 _COMPARABLE = (bool, int, float, complex, str, bytes, enum.Enum)
 _NUMBERS = {Kind.INTEGER, Kind.NUMBER}
@@ -109,7 +109,7 @@ def _variables(namespace: Mapping[str, Any], *, functions: bool = False) -> Iter
 
 def fits(field: Field, value: Any, *, is_mapped: bool = False) -> bool:
     """Tell whether a value is of the type that a field takes, as one value or to map over."""
-    is_list = is_iterable(value) and not isinstance(value, str | bytes | io.IOBase)
+    is_list = is_mapped_alone(value)
     if is_mapped:
         return is_list
     if field.kind is Kind.CHOICE:
@@ -118,15 +118,6 @@ def fits(field: Field, value: Any, *, is_mapped: bool = False) -> bool:
         return is_list
     kinds = _TYPES.get(field.kind, field.expected or object)
     return isinstance(value, kinds) and (field.kind not in _NUMBERS or not isinstance(value, bool))
-
-
-def is_iterable(value: Any) -> bool:
-    """Tell whether Python can iterate over a value."""
-    try:
-        iter(value)
-    except Exception:  # a class of the user's may raise anything
-        return False
-    return True
 
 
 def is_same(one: Any, other: Any) -> bool:

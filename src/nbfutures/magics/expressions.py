@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.error import UsageError
+
+from nbfutures.runtime.calls.iterables import Taken, how_taken, is_iterable_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -128,8 +130,10 @@ def read_loop(text: str, source: Source) -> Loop:
         kind = "text" if isinstance(values, str) else "bytes"
         code = ast.unparse(loop.iter)
         raise UsageError(f"{code} is one {kind}, which is not mapped over. To go over its parts write: list({code}).")
-    # What is mapped otherwise is decided below the magics, as for Prefect; a `for` goes over a file's lines.
-    return Loop(loop.target, list(values) if isinstance(values, io.IOBase) else values)
+    # What is mapped otherwise is decided below the magics. A `for` goes over a file's lines and a dict's keys.
+    taken = how_taken(values)
+    is_for_loops = taken is Taken.WHOLE or (taken is Taken.LIKELY_WHOLE and isinstance(values, Mapping | type))
+    return Loop(loop.target, list(values) if is_for_loops and is_iterable_type(type(values)) else values)
 
 
 def _parts(target: ast.expr) -> Iterator[ast.expr]:

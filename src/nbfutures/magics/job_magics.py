@@ -35,8 +35,8 @@ class FuturesJobMagics(Magics):
 
         Usage: %map [options] function(arguments)
 
-        Arguments that are iterable are mapped over, one item for each value; the others, texts among them, are
-        given to every item. Wrap an iterable in nbf.unmapped(...) to give it to every item. The value is the job.
+        Lists and the like are mapped over, one item for each value; the others, such as texts, files and models, are
+        given to every item. Wrap a list in nbf.unmapped(...) to give it to every item. The value is the job.
 
         Examples:
             %map square(range(100))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.model.attributes import type_has
+
 if TYPE_CHECKING:
     from nbfutures.runtime.calls.mapping import CallTable
 
@@ -12,6 +14,7 @@ __all__ = ["argument_words", "flow_name", "run_name", "template_of"]
 
 _WORDS = 400  # characters
 _SAFE_BITS = 128
+_SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset, range)
 
 
 def flow_name(name: str) -> str:
@@ -43,13 +46,14 @@ def argument_words(table: CallTable | None) -> str:
 
 
 def _kind_words(value: Any) -> str:
-    if value is None or isinstance(value, bool | float) or (type(value) is int and value.bit_length() < _SAFE_BITS):
+    if value is None or type(value) in {bool, float} or (type(value) is int and value.bit_length() < _SAFE_BITS):
         return repr(value)
     kind = type(value).__name__
     try:
-        shape = getattr(value, "shape", None)
+        shape = value.shape if type_has(type(value), "shape") else None
         if isinstance(shape, tuple) and shape:
             return f"{kind} {' x '.join(f'{size:,}' for size in shape)}"
-        return f"{kind} of {len(value):,}"
+        # The length of another class's object may be the answer of a database.
+        return f"{kind} of {len(value):,}" if issubclass(type(value), _SIZED) else kind
     except Exception:
         return kind

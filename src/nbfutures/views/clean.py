@@ -10,6 +10,7 @@ import reprlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.model.attributes import type_has
 from nbfutures.views.templates import fold
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class _ShortRepr(reprlib.Repr):
         if kind is int:
             return repr(x) if x.bit_length() < _SAFE_BITS else f"<int of {x.bit_length():,} bits>"
         for base, short in self._CONTAINERS:
-            if isinstance(x, base):
+            if issubclass(kind, base):
                 return short(self, x, level)
         if dataclasses.is_dataclass(kind) and hasattr(kind.__repr__, "__wrapped__"):
             fields = ((one.name, getattr(x, one.name)) for one in dataclasses.fields(kind) if one.repr)
@@ -182,7 +183,7 @@ class _ShortRepr(reprlib.Repr):
         return self.repr_instance(x, level)
 
     def repr_instance(self, x: Any, _level: int) -> str:
-        shape = getattr(x, "shape", None)
+        shape = x.shape if type_has(type(x), "shape") else None
         if not isinstance(shape, tuple) or not all(isinstance(size, int) for size in shape):
             shape = ()
         if len(shape) > 1 or (shape and shape[0] > self.maxlist):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.context import FlowRunContext
 
-from nbfutures.errors import ItemSkippedError
+from nbfutures.errors import ItemSkippedError, MapArgumentsError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.background.manifest import Manifest, write_manifest
 from nbfutures.runtime.background.runs import BackgroundRuns, Entry, run_id_of
@@ -113,9 +113,12 @@ class BackgroundWindow:
         round_ = self._run.state.round_of(index)
         try:
             # A future of the kernel's says nothing elsewhere; by now, it is done.
-            parameters = self._prepared.parameters(self._work.resolved_parameters(index))
+            parameters = self._prepared.parameters(self._work.parameters_for_workers(index))
         except ItemSkippedError as error:
             self._run.settle_unrun([index], OutcomeKind.SKIPPED, error)
+            return
+        except MapArgumentsError as error:
+            self._run.settle_unrun([index], OutcomeKind.FAILED, error)
             return
         entry = Entry(index, run_id_of(self._flow_run_id, index, round_), round_, Observed(queued=self._run.queued))
         self._submitting.add(index)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import types
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemSkippedError, MapArgumentsError, NbfuturesError
-from nbfutures.runtime.calls.mapping import CallTable, find_futures, map_calls, pending_lengths, single_call
-from nbfutures.runtime.calls.signatures import bind, call_with, signature_of
+from nbfutures.model.attributes import own_attribute, type_has
+from nbfutures.runtime.calls.mapping import CallTable, map_calls, pending_lengths, rows_for_prefect, single_call
+from nbfutures.runtime.calls.prefect_types import as_futures, is_annotation, is_future, is_prefect_flow, is_prefect_task
+from nbfutures.runtime.calls.signatures import (
+    ROW,
+    Bound,
+    Layout,
+    as_called,
+    bind,
+    bind_for_prefect,
+    name_of_callable,
+    signature_of_call,
+)
 from nbfutures.runtime.shared_loop import run_shared
 
 if TYPE_CHECKING:
@@ -18,11 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CallWork",
-    "inner_futures",
     "is_async_function",
     "is_prefect_flow",
     "is_prefect_task",
     "map_work",
+    "starmap_work",
     "submit_work",
 ]
 
@@ -34,18 +47,22 @@ class CallWork:
         target: What the user gave: a callable, or a Prefect `Task`.
         arguments: The arguments by parameter name.
         table: The calls, or `None` if their number depends on futures.
+        layout: How the arguments are passed, where there is no table yet; by name if nothing is said.
     """
 
-    def __init__(self, target: Any, arguments: Mapping[str, Any], table: CallTable | None) -> None:
+    def __init__(
+        self, target: Any, arguments: Mapping[str, Any], table: CallTable | None, layout: Layout | None = None
+    ) -> None:
         self.is_flow = False
         self.owns_calls = True
         self.target = target
         self.arguments = arguments
+        self._layout = layout or Layout([], list(arguments))
         self.table = table
         self.call: Callable[[int], Any] = _unready
         self._pick: Callable[[Sequence[int]], tuple[bool, list[Any]]] = _unready
-        self._is_resolved = False
-        """Whether no argument is a future, or annotated."""
+        self._unresolved: set[str] = set()
+        """Names of the arguments that are futures, hold some, or are annotated."""
         self._sample: int | None = None
         if table is not None:
             self._prepare(table)
@@ -87,7 +104,7 @@ class CallWork:
     def parameters(self, index: int) -> dict[str, Any]:
         """Return the arguments of the call at `index` for a task run: with lists of futures where a job was given."""
         assert self.table is not None
-        return {name: inner_futures(value) for name, value in self.table.arguments(index).items()}
+        return {name: as_futures(value) for name, value in self.table.arguments(index).items()}
 
     def resolved_parameters(self, index: int) -> dict[str, Any]:
         """Return the arguments of the call at `index` with values in place of futures.
@@ -96,14 +113,27 @@ class CallWork:
             ItemSkippedError: If it depends on something that did not complete.
         """
         assert self.table is not None
-        return self.parameters(index) if self._is_resolved else _resolved(self.table, index)
+        return _resolved(self.table, index, self._unresolved)
+
+    def parameters_for_workers(self, index: int) -> dict[str, Any]:
+        """Return the resolved arguments of the call at `index` by the names that Prefect has for them.
+
+        Raises:
+            ItemSkippedError: If it depends on something that did not complete.
+            MapArgumentsError: If they do not fit the function.
+        """
+        resolved = self.resolved_parameters(index)
+        if self.is_task:
+            return resolved
+        args, kwargs = self.layout.split(resolved)
+        return bind_for_prefect(as_called(self.target), args, kwargs)
 
     def resolve_length(self) -> range:
         """Split the calls, now that the futures that they are mapped over have values; return the items."""
         from prefect.utilities.engine import resolve_inputs_sync
 
         resolved = resolve_inputs_sync(dict(self.arguments), max_depth=0)
-        self._prepare(map_calls(function_of(self.target), resolved))
+        self._prepare(map_calls(self.target, Bound(resolved, self._layout)))
         assert self.table is not None
         return range(len(self.table))
 
@@ -128,11 +158,13 @@ class CallWork:
     @property
     def sendable_statics(self) -> dict[str, Any]:
         """The arguments that all calls have in common and that can be sent before them, once."""
-        table = self.table
-        assert table is not None
-        if not self._is_resolved and (table.has_annotations or find_futures(list(table.statics.values()))):
-            return {}
-        return table.statics
+        assert self.table is not None
+        return {name: value for name, value in self.table.statics.items() if name not in self._unresolved}
+
+    @property
+    def layout(self) -> Layout:
+        """How the arguments are passed."""
+        return self.table.layout if self.table is not None else self._layout
 
     def sendable_arguments(self, indices: Sequence[int]) -> tuple[bool, list[Any]]:
         """Return what else calls that are made elsewhere are given; see `CallTable.picker`.
@@ -142,11 +174,12 @@ class CallWork:
         """
         table = self.table
         assert table is not None
-        if self._is_resolved:
+        if not self._unresolved:
             return self._pick(indices)
         sent = self.sendable_statics
         return False, [
-            _resolved(table, index, [name for name in table.arguments(index) if name not in sent]) for index in indices
+            _resolved(table, index, self._unresolved, [name for name in table.arguments(index) if name not in sent])
+            for index in indices
         ]
 
     def replace_function(self, fn: Callable[..., Any]) -> None:
@@ -164,17 +197,14 @@ class CallWork:
         table = self.table
         if table is None:
             raise NbfuturesError("The job's items are not known yet: wait for it, then retry.")
-        arguments = table.arguments(0) if len(table) else {}
-        signature = signature_of(function_of(fn))
-        if signature is not None:
-            try:
-                signature.bind(**arguments)
-            except TypeError as error:
-                given = ", ".join(arguments) or "no argument"
-                raise MapArgumentsError(
-                    f"{name_of(fn)}{signature} does not take this job's arguments ({given}): {error}. Keep the names."
-                ) from None
-        self.target = fn
+        given = _for_prefect(fn, *table.layout.split(table.arguments(0))) if len(table) and self.is_task else fn
+        if not table.take(given):
+            names = ", ".join(table.arguments(0)) if len(table) else "no argument"
+            raise MapArgumentsError(
+                f"{name_of(fn)}{inspect.signature(function_of(fn))} does not take this job's arguments ({names}). "
+                f"Keep the names."
+            )
+        self.target = given
         self._prepare(table)
 
     def keep_sample(self, most: int) -> None:
@@ -188,10 +218,11 @@ class CallWork:
             table = table.sample(self._sample)
         self.table = table
         fn = function_of(self.target)
-        self._pick = table.picker(fn)
-        # Asked once: looking through all arguments takes long.
-        self._is_resolved = not table.has_futures and not table.has_annotations
-        self.call = table.caller(fn) if self._is_resolved else functools.partial(_call_resolved, fn, table)
+        self._pick = table.picker()
+        self._unresolved = table.unresolved
+        self.call = (
+            functools.partial(_call_resolved, fn, table, self._unresolved) if self._unresolved else table.caller(fn)
+        )
 
 
 def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_background: bool = False) -> CallWork:
@@ -201,10 +232,27 @@ def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, i
         MapArgumentsError: If the arguments do not fit, or there is nothing to map over.
     """
     check_callable(target, is_background=is_background)
-    arguments = bind(function_of(target), args, kwargs)
-    if pending_lengths(arguments):
-        return CallWork(target, {name: inner_futures(value) for name, value in arguments.items()}, None)
-    return CallWork(target, arguments, map_calls(function_of(target), arguments))
+    called = _for_prefect(target, args, kwargs)
+    return _mapped(called, bind(called, args, kwargs))
+
+
+def starmap_work(target: Any, rows: Any, kwargs: Mapping[str, Any], *, is_background: bool = False) -> CallWork:
+    """Return the work of calling a function with the arguments that each row holds; `kwargs` are as for `map_work`.
+
+    Raises:
+        MapArgumentsError: If the rows hold no arguments, or none of them fits.
+    """
+    check_callable(target, is_background=is_background)
+    if is_prefect_task(target):
+        return _mapped(target, rows_for_prefect(target, rows, kwargs))
+    return _mapped(target, Bound({ROW: rows, **kwargs}, Layout([ROW], list(kwargs), ROW)))
+
+
+def _mapped(target: Any, bound: Bound) -> CallWork:
+    if pending_lengths(bound.arguments):
+        arguments = {name: as_futures(value) for name, value in bound.arguments.items()}
+        return CallWork(target, arguments, None, bound.layout)
+    return CallWork(target, bound.arguments, map_calls(target, bound))
 
 
 def submit_work(
@@ -216,8 +264,34 @@ def submit_work(
         MapArgumentsError: If the arguments do not fit.
     """
     check_callable(target, is_background=is_background)
-    table = single_call(function_of(target), args, kwargs)
-    return CallWork(target, table.statics, table)
+    called = _for_prefect(target, args, kwargs)
+    table = single_call(called, args, kwargs)
+    return CallWork(called, table.statics, table)
+
+
+def _for_prefect(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Return a Prefect task that can be called with some arguments, as its function can.
+
+    Prefect asks for the parameters of the function that a decorator's function decorates, and refuses what that would
+    not take. Where the decorator's takes it, it is given the signature of the call. Anything else is returned as it is.
+    """
+    if not is_prefect_task(target):
+        return target
+    called = as_called(target.fn)
+    if called is target.fn or _fits(target.fn, args, kwargs) or not _fits(called, args, kwargs):
+        return target
+    made = copy.copy(target)
+    made.fn = called
+    called.__signature__ = signature_of_call(called, args, kwargs)  # type: ignore[attr-defined]
+    return made
+
+
+def _fits(fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    try:
+        bind_for_prefect(fn, args, kwargs)
+    except MapArgumentsError:
+        return False
+    return True
 
 
 def check_callable(target: Any, *, is_background: bool = False) -> None:
@@ -249,16 +323,6 @@ def check_callable(target: Any, *, is_background: bool = False) -> None:
         )
 
 
-def is_prefect_task(target: Any) -> bool:
-    """Tell whether `target` is a Prefect `Task`, without importing Prefect."""
-    return any(kind.__name__ == "Task" and kind.__module__ == "prefect.tasks" for kind in type(target).__mro__)
-
-
-def is_prefect_flow(target: Any) -> bool:
-    """Tell whether `target` is a Prefect `Flow`, without importing Prefect."""
-    return any(kind.__name__ == "Flow" and kind.__module__ == "prefect.flows" for kind in type(target).__mro__)
-
-
 def function_of(target: Any) -> Callable[..., Any]:
     """Return the function of a Prefect task or flow, or the callable itself."""
     fn: Callable[..., Any] = target.fn if is_prefect_task(target) or is_prefect_flow(target) else target
@@ -267,18 +331,19 @@ def function_of(target: Any) -> Callable[..., Any]:
 
 def is_async_function(fn: Any) -> bool:
     """Tell whether calling `fn` makes a coroutine."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+    while issubclass(type(fn), functools.partial | types.MethodType):
+        fn = fn.func if issubclass(type(fn), functools.partial) else fn.__func__
+    # `inspect` would ask an object of the user's for attributes that it may claim to have.
+    is_like_a_function = own_attribute(fn, "__code__") is not None or type_has(type(fn), "__wrapped__")
+    call = inspect.getattr_static(type(fn), "__call__", None)
+    return (is_like_a_function and inspect.iscoroutinefunction(fn)) or inspect.iscoroutinefunction(call)
 
 
 def name_of(target: Any) -> str:
     """Return what people call a function, task or flow."""
     if is_prefect_task(target) or type(target).__module__.startswith("prefect."):
         return str(target.name)
-    while isinstance(target, functools.partial):
-        target = target.func
-    return str(getattr(target, "__name__", type(target).__name__))
+    return name_of_callable(target)
 
 
 def _kind(target: Any) -> str:
@@ -286,30 +351,36 @@ def _kind(target: Any) -> str:
     return f"{name_of(target)}, {'async' if is_async_function(function_of(target)) else 'not async'}, {kind},"
 
 
-def _call_resolved(fn: Callable[..., Any], table: CallTable, index: int) -> Any:
+def _call_resolved(fn: Callable[..., Any], table: CallTable, unresolved: set[str], index: int) -> Any:
     """Call with futures and Prefect's annotations replaced by values, as Prefect does before a task runs."""
-    return call_with(fn, _resolved(table, index))
+    return table.layout.call(fn, _resolved(table, index, unresolved))
 
 
-def _resolved(table: CallTable, index: int, names: Iterable[str] | None = None) -> dict[str, Any]:
+def _resolved(table: CallTable, index: int, unresolved: set[str], names: Iterable[str] | None = None) -> dict[str, Any]:
     from prefect.exceptions import UpstreamTaskError
     from prefect.utilities.engine import resolve_inputs_sync
 
     given = table.arguments(index)
-    arguments = {name: inner_futures(given[name]) for name in (given if names is None else names)}
+    arguments = {name: as_futures(given[name]) for name in (given if names is None else names)}
     try:
-        return resolve_inputs_sync(arguments)
+        for name in arguments.keys() & unresolved:
+            depth = _depth_of(arguments[name], table.depth)
+            arguments.update(resolve_inputs_sync({name: arguments[name]}, max_depth=depth))
     except UpstreamTaskError:
         raise ItemSkippedError(
             f"Item {index} was skipped: an item or task that it depends on did not complete. Retry that job first, "
             f"then this one, or wrap the argument in prefect's allow_failure()."
         ) from None
+    return arguments
 
 
-def inner_futures(value: Any) -> Any:
-    """Return the futures of a job that was given as a value; anything else as it is."""
-    ask = getattr(value, "__prefect_futures__", None)
-    return ask() if callable(ask) else value
+def _depth_of(value: Any, depth: int | None) -> int:
+    """Return how deep Prefect is to look into a value; not into what futures give, which may be large."""
+    if depth is None:
+        return -1
+    if is_annotation(type(value)):
+        return 1 + _depth_of(value.unwrap(), depth)
+    return 0 if is_future(type(value)) else depth
 
 
 def _unready(index: Any) -> Any:

@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
-from nbfutures.runtime.calls.mapping import CallTable, find_futures, map_calls, pending_lengths, single_call
-from nbfutures.runtime.calls.work import CallWork, inner_futures
+from nbfutures.model.attributes import own_attribute
+from nbfutures.runtime.calls.futures_in import find_futures
+from nbfutures.runtime.calls.mapping import CallTable, map_calls, pending_lengths, single_call
+from nbfutures.runtime.calls.prefect_types import as_futures
+from nbfutures.runtime.calls.signatures import bind
+from nbfutures.runtime.calls.work import CallWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,7 +109,7 @@ def deployment_work(
     """
     how = "submit" if is_single else "map"
     if callable(first) or args:
-        told = getattr(first, "__name__", None) or getattr(first, "name", None) or type(first).__name__
+        told = own_attribute(first, "__name__") or own_attribute(first, "name") or type(first).__name__
         raise MapArgumentsError(
             f"With deployment={name!r} the deployment's own flow runs, so that {how}() takes parameters and no "
             f"function{f', got {told}' if callable(first) else ''}. {_usage(name)}"
@@ -119,8 +123,8 @@ def deployment_work(
             return DeploymentWork(name, table.statics, table)
         arguments = dict(kwargs)
         if pending_lengths(arguments):
-            return DeploymentWork(name, {one: inner_futures(value) for one, value in arguments.items()}, None)
-        return DeploymentWork(name, arguments, map_calls(stub, arguments))
+            return DeploymentWork(name, {one: as_futures(value) for one, value in arguments.items()}, None)
+        return DeploymentWork(name, arguments, map_calls(stub, bind(stub, (), arguments)))
     if is_single:
         return DeploymentWork(name, {}, _RowTable(stub, [_checked_row(first, None)]))
     return _by_row(name, stub, first)
@@ -138,13 +142,13 @@ def _by_row(name: str, stub: _Stub, given: Any) -> DeploymentWork:
             ".map(frame.to_dict('records'))."
         )
     if pending_lengths({_ROWS: given}):
-        made = DeploymentWork(name, {_ROWS: inner_futures(given)}, None)
+        made = DeploymentWork(name, {_ROWS: as_futures(given)}, None)
         made.is_by_row = True
         return made
     rows = [
         # A future stands for parameters that are not known yet.
         row if not isinstance(row, Mapping) and find_futures(row) else _checked_row(row, index)
-        for index, row in enumerate(inner_futures(given))
+        for index, row in enumerate(as_futures(given))
     ]
     return DeploymentWork(name, {_ROWS: rows}, _RowTable(stub, rows))
 
@@ -167,6 +171,9 @@ class _RowTable(CallTable):
 
 class _Stub:
     """Stands for the flow of a deployment, which is elsewhere: it has a name and takes any parameters."""
+
+    is_of_prefect = True
+    """Futures count wherever they are in a flow's parameters."""
 
     def __init__(self, name: str) -> None:
         self.__name__ = name

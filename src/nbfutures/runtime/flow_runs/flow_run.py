@@ -221,7 +221,7 @@ def wait_for_futures(run: Run, given: tuple[Any, ...]) -> None:
         run: The job.
         given: Futures and jobs, or what holds them.
     """
-    from nbfutures.runtime.calls.mapping import find_futures
+    from nbfutures.runtime.calls.futures_in import find_futures
 
     futures = find_futures(list(given))
     if futures:

@@ -11,7 +11,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import MapArgumentsError
-from nbfutures.runtime.calls.mapping import find_futures
+from nbfutures.runtime.calls.futures_in import find_futures
+from nbfutures.runtime.calls.prefect_types import stands_for_futures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +97,6 @@ def wait(futures: Any, timeout: float | None = None) -> DoneAndNotDoneFutures[An
 def _futures_in(futures: Any) -> list[PrefectFuture[Any]]:
     given = find_futures([futures])
     held = futures if isinstance(futures, list | tuple | set) else [futures]
-    if not given and not all(hasattr(one, "__prefect_futures__") for one in held):
+    if not given and not all(stands_for_futures(type(one)) for one in held):
         raise MapArgumentsError("Give jobs or Prefect futures, alone or in a list.")
     return given

@@ -7,12 +7,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.clock import SystemClock
-from nbfutures.runtime.calls.signatures import call_with, layout_of
 from nbfutures.runtime.remote.given import Given, Opener
 from nbfutures.runtime.remote.packing import unreadable_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from nbfutures.runtime.calls.signatures import Layout
 
 __all__ = ["Calls", "Inbox", "Rounds"]
 
@@ -26,19 +27,19 @@ class Calls:
         self._common: tuple[Callable[..., Any], dict[str, Any]] | None = None
         """The function, and the arguments that all calls have in common; `None` if each call has its own of them."""
         self._layout: Any = None
-        self._names: Any = None
 
-    def replace(self, code: list[Any], common: Any) -> None:
+    def replace(self, code: list[Any], layout: Layout, common: Any) -> None:
         """Call this function from now on, with these arguments in common.
 
         Args:
             code: Functions and classes that what is sent refers to.
+            layout: How arguments are passed that are sent by name.
             common: The function and the arguments by parameter name, as they are or `Given`.
 
         Raises:
             Exception: If they cannot be read.
         """
-        self._layout = self._names = None
+        self._layout = layout
         self._opener = Opener()
         self._opener.take_code(code)
         if isinstance(common, Given):
@@ -62,10 +63,7 @@ class Calls:
             arguments = self._opened(index, arguments.arguments)
         if type(arguments) is tuple:
             return function(*arguments)
-        arguments = {**arguments, **statics}
-        if self._names != arguments.keys():
-            self._layout, self._names = layout_of(function, list(arguments)), arguments.keys()
-        return call_with(function, arguments, self._layout)
+        return self._layout.call(function, {**arguments, **statics})
 
     def _opened(self, index: int, arguments: Any) -> Any:
         try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nbfutures.model.item import Item
+    from nbfutures.runtime.calls.signatures import Layout
 
 __all__ = [
     "Pickler",
@@ -85,12 +86,15 @@ def unpack(data: bytes) -> Any:
     return pickle.loads(data)  # noqa: S301 - from our own worker, over a connection that asks for a key
 
 
-def pack_function(fn: Callable[..., Any], statics: Mapping[str, Any], name: str, sealer: Sealer) -> bytes:
+def pack_function(
+    fn: Callable[..., Any], statics: Mapping[str, Any], layout: Layout, name: str, sealer: Sealer
+) -> bytes:
     """Return a function, and the arguments that all its calls have in common, as bytes.
 
     Args:
         fn: The function.
         statics: Parameter name to argument.
+        layout: How the arguments are passed.
         name: What people call the function.
         sealer: Keeps the functions and classes that are sent once.
 
@@ -102,7 +106,7 @@ def pack_function(fn: Callable[..., Any], statics: Mapping[str, Any], name: str,
         common: Any = (
             call if cannot_change(fn) and all(map(cannot_change, statics.values())) else sealer.seal_common(call)
         )
-        return pack((list(sealer.code), common))
+        return pack((list(sealer.code), layout, common))
     except Exception as error:
         raise unsendable_function(fn, statics, name, error) from None
 

@@ -97,7 +97,7 @@ class Supply:
             function = work.function
             if self._packed is None or self._packed[0] is not function:
                 self._sealer = Sealer()
-                data = pack_function(function, work.sendable_statics, work.name, self._sealer)
+                data = pack_function(function, work.sendable_statics, work.layout, work.name, self._sealer)
                 self._packed = (function, data, len(self._sealer.code))
             return self._packed[1:]
 

@@ -156,7 +156,7 @@ class RemoteTaskWindow(TaskWindow):
         if found is not None:
             return found
         try:
-            pack_function(self._work.function, {}, self._work.name, Sealer())
+            pack_function(self._work.function, {}, self._work.layout, self._work.name, Sealer())
         except PicklingError as named:
             return named
         return error

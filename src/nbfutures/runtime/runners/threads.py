@@ -14,7 +14,7 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.task_engine import run_task_async
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from nbfutures.runtime.calls.mapping import find_futures
+from nbfutures.runtime.calls.futures_in import find_futures
 from nbfutures.runtime.countdown import Countdown
 from nbfutures.runtime.jobs.futures import ItemFuture, JobFuture
 from nbfutures.runtime.shared_loop import BoundedLoop

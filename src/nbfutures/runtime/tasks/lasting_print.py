@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from prefect.logging.loggers import patch_print
 from prefect.settings import PREFECT_LOGGING_LOG_PRINTS
 
+from nbfutures.runtime.calls.prefect_types import is_prefect_flow, is_prefect_task
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,7 +23,7 @@ _patch = ExitStack()
 
 def logs_prints(target: Any) -> bool:
     """Tell whether what a task, or the tasks of a plain function's job, print goes to Prefect's log."""
-    own = getattr(target, "log_prints", None)
+    own = target.log_prints if is_prefect_task(target) or is_prefect_flow(target) else None
     return bool(PREFECT_LOGGING_LOG_PRINTS.value() if own is None else own)
 
 

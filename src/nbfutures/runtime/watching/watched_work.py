@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
 from nbfutures.model.item import Item
-from nbfutures.runtime.calls.mapping import find_futures
+from nbfutures.runtime.calls.futures_in import find_futures
 from nbfutures.runtime.calls.signatures import bind
 from nbfutures.runtime.calls.work import function_of, is_prefect_task, name_of
 
@@ -75,7 +75,7 @@ class FlowWork(WatchedWork):
                 f"The first argument must be a Prefect flow or a function, got {type(target).__name__}. "
                 f"Write run(my_flow, ...), not run(my_flow(...))."
             )
-        bind(function_of(target), args, kwargs)
+        bind(function_of(target), args, kwargs, how="run")
         self._is_function = function_of(target) is target
         self.target = target
         self.args = args
