@@ -231,6 +231,14 @@ class JobState:
             self._note = str(error) if self._is_cancelled() else f"{type(error).__name__}: {error}"
             self.changed.notify_all()
 
+    def forget_crash(self) -> None:
+        """Take what the job has for all that there is to it, though something ended it early."""
+        with self.changed:
+            self._crashed = None
+            self._note = ""
+            self.changed.notify_all()
+        self._tell(Reopened(()))
+
     def subscribe(self, listener: Callable[[JobEvent], None]) -> Callable[[], None]:
         """Have `listener` called after each change, on the thread that made it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,12 @@ from nbfutures.model.dry_run import spread
 from nbfutures.model.item import Item
 from nbfutures.runtime.calls.prefect_types import annotation_types, future_types, unmapped_types
 from nbfutures.runtime.calls.signatures import bind, call_with, layout_of
+from nbfutures.runtime.calls.stream import ItemStream, Kept, is_unsized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["CallTable", "find_futures", "map_calls", "pending_lengths", "single_call"]
+__all__ = ["CallTable", "StreamTable", "find_futures", "map_calls", "pending_lengths", "single_call"]
 
 _PLAIN_TYPES = frozenset({int, float, complex, str, bytes, bool, type(None), range})
 _SHORT = 40  # characters of an argument in an error
@@ -30,6 +32,11 @@ class CallTable:
         statics: Parameter name to the value that every item receives.
         length: Number of items.
     """
+
+    stream: ItemStream | None = None
+    """Where calls come from while the job runs."""
+    to_resolve: frozenset[int] | set[int] = frozenset()
+    """Those of the calls, come one by one, whose arguments are futures or annotated."""
 
     def __init__(
         self, fn: Callable[..., Any], columns: Mapping[str, Sequence[Any]], statics: Mapping[str, Any], length: int
@@ -123,6 +130,51 @@ class CallTable:
         return find_futures([column[index] for column in self.columns.values()] + list(self.statics.values()))
 
 
+class StreamTable(CallTable):
+    """Calls whose arguments come from iterators while the job runs.
+
+    Args:
+        fn: The function to be called.
+        sources: Parameter name to what is read: iterators, and perhaps lists.
+        statics: Parameter name to the value that every item receives.
+    """
+
+    stream: ItemStream
+
+    def __init__(self, fn: Callable[..., Any], sources: Mapping[str, Any], statics: Mapping[str, Any]) -> None:
+        self._kept = {name: Kept() for name in sources}
+        super().__init__(fn, self._kept, statics, 0)  # type: ignore[arg-type]  # they are asked for items only
+        self.to_resolve: set[int] = set()
+        self.stream = ItemStream(self._kept, sources, self._note)
+
+    def _note(self, first: int, length: int) -> Sequence[int]:
+        """Take in that items have come; return those whose arguments are to be resolved."""
+        found = [
+            index
+            for index in range(first, length)
+            if any(
+                type(value) not in _PLAIN_TYPES and (isinstance(value, annotation_types()) or find_futures(value))
+                for value in [column[index] for column in self._kept.values()]
+            )
+        ]
+        self.to_resolve.update(found)
+        self.length = self.full_length = length
+        self.positions = range(length)
+        return found
+
+    def sample(self, most: int) -> CallTable:
+        """Have the first calls only come."""
+        self.stream.limit = most
+        return self
+
+    def listed(self) -> CallTable:
+        """Return the table of the calls, now that all have come."""
+        columns = {name: [column[index] for index in range(self.length)] for name, column in self._kept.items()}
+        made = CallTable(self.fn, columns, self.statics, self.length)
+        made.annotate(self._annotations)
+        return made
+
+
 def single_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallTable:
     """Return the table of one call."""
     arguments = {name: _as_futures(value) for name, value in bind(fn, args, kwargs).items()}
@@ -134,7 +186,7 @@ def pending_lengths(arguments: Mapping[str, Any]) -> list[Any]:
     found = []
     for value in arguments.values():
         inner = _as_futures(value.unwrap() if isinstance(value, annotation_types()) else value)
-        if isinstance(inner, future_types()) and not isinstance(value, unmapped_types()):
+        if isinstance(inner, future_types()) and not isinstance(value, unmapped_types()) and not _comes_singly(inner):
             found.append(inner)
     return found
 
@@ -164,14 +216,14 @@ def map_calls(fn: Callable[..., Any], arguments: Mapping[str, Any]) -> CallTable
             value = value.unwrap()
         if isinstance(value, unmapped_types()):
             statics[name] = _as_futures(value.value)
-        elif _is_iterable(value):
+        elif inspect.isasyncgen(value) or _is_iterable(value):
             if type(value).__name__ == "DataFrame":
                 warnings.warn(
                     f"{name} is a DataFrame, and iterating over one gives its column names, for Prefect too. For its "
                     f"rows, map over {name}.itertuples(index=False), or over columns: f({name}['a'], {name}['b']).",
                     stacklevel=2,
                 )
-            columns[name] = _listed(name, _as_futures(value))
+            columns[name] = _source(name, _as_futures(value))
         else:
             statics[name] = value
     if not columns:
@@ -180,14 +232,13 @@ def map_calls(fn: Callable[..., Any], arguments: Mapping[str, Any]) -> CallTable
             f"There is nothing to map over: {given_names}. Give at least one iterable that is not a text, "
             f"for example a list, or use submit() for a single call."
         )
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has {length:,}" for name, length in lengths.items())
-        raise MapArgumentsError(
-            f"The iterables have different lengths: {told}. Make them equal, or wrap what every item is to receive "
-            f"as a whole: unmapped({min(lengths, key=lambda name: lengths[name])})."
-        )
-    table = CallTable(fn, columns, statics, next(iter(lengths.values())))
+    unsized = [name for name, column in columns.items() if not isinstance(column, list | range)]
+    _check_sources(columns, unsized)
+    table = (
+        StreamTable(fn, columns, statics)
+        if unsized
+        else CallTable(fn, columns, statics, len(next(iter(columns.values()))))
+    )
     table.annotate(annotations)
     return table
 
@@ -228,6 +279,34 @@ def _inner_values(value: Any) -> list[Any]:
 def _as_futures(value: Any) -> Any:
     ask = getattr(value, "__prefect_futures__", None)
     return ask() if callable(ask) else value
+
+
+def _source(name: str, value: Any) -> Any:
+    """Return what an argument is read from: a list or a range, or an iterator, which nobody knows the length of."""
+    if _comes_singly(value):
+        return value.stream_items()
+    return value if inspect.isasyncgen(value) or is_unsized(value) else _listed(name, value)
+
+
+def _check_sources(columns: Mapping[str, Any], unsized: Sequence[str]) -> None:
+    """Raise `MapArgumentsError` where lengths that are known differ, or two parameters would share an iterator."""
+    if len({id(columns[name]) for name in unsized}) < len(unsized):
+        raise MapArgumentsError(
+            f"{' and '.join(unsized)} are one iterator, which gives each of its values once. Give two, as "
+            f"itertools.tee makes them."
+        )
+    lengths = {name: len(column) for name, column in columns.items() if name not in unsized}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {length:,}" for name, length in lengths.items())
+        raise MapArgumentsError(
+            f"The iterables have different lengths: {told}. Make them equal, or wrap what every item is to receive "
+            f"as a whole: unmapped({min(lengths, key=lambda name: lengths[name])})."
+        )
+
+
+def _comes_singly(value: Any) -> bool:
+    """Tell whether a value stands for a job whose items become known while it runs, each with a future of its own."""
+    return isinstance(value, future_types()) and getattr(value, "gives_items", False) is True
 
 
 def _is_iterable(value: Any) -> bool:

@@ -7,7 +7,14 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemSkippedError, MapArgumentsError, NbfuturesError
-from nbfutures.runtime.calls.mapping import CallTable, find_futures, map_calls, pending_lengths, single_call
+from nbfutures.runtime.calls.mapping import (
+    CallTable,
+    StreamTable,
+    find_futures,
+    map_calls,
+    pending_lengths,
+    single_call,
+)
 from nbfutures.runtime.calls.signatures import bind, call_with, signature_of
 from nbfutures.runtime.shared_loop import run_shared
 
@@ -15,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nbfutures.model.item import Item
+    from nbfutures.runtime.calls.stream import ItemStream
 
 __all__ = [
     "CallWork",
@@ -62,8 +70,14 @@ class CallWork:
 
     @property
     def known_length(self) -> int | None:
-        """Number of calls, or `None` while it depends on futures."""
-        return None if self.table is None else len(self.table)
+        """Number of calls, or `None` while it depends on futures, or on iterators that have not ended."""
+        is_open = self.table is None or (self.stream is not None and not self.stream.is_over)
+        return None if is_open or self.table is None else len(self.table)
+
+    @property
+    def stream(self) -> ItemStream | None:
+        """Where calls come from while the job runs, if they do."""
+        return self.table.stream if self.table is not None else None
 
     @property
     def has_dependencies(self) -> bool:
@@ -96,7 +110,8 @@ class CallWork:
             ItemSkippedError: If it depends on something that did not complete.
         """
         assert self.table is not None
-        return self.parameters(index) if self._is_resolved else _resolved(self.table, index)
+        is_resolved = self._is_resolved and index not in self.table.to_resolve
+        return self.parameters(index) if is_resolved else _resolved(self.table, index)
 
     def resolve_length(self) -> range:
         """Split the calls, now that the futures that they are mapped over have values; return the items."""
@@ -111,6 +126,12 @@ class CallWork:
         """Make the call of an item again, in the calling thread; a coroutine runs where those of jobs do."""
         made = self.call(index)
         return run_shared(made) if inspect.iscoroutine(made) else made
+
+    def list_stream(self) -> Sequence[int]:
+        """Keep all calls that have come from iterators, now that these have ended; return the items."""
+        if isinstance(self.table, StreamTable):
+            self._prepare(self.table.listed())
+        return self.all_indices()
 
     def check_retry(self) -> None:
         """Do nothing: calls can be made again."""
@@ -142,7 +163,7 @@ class CallWork:
         """
         table = self.table
         assert table is not None
-        if self._is_resolved:
+        if self._is_resolved and table.to_resolve.isdisjoint(indices):
             return self._pick(indices)
         sent = self.sendable_statics
         return False, [
@@ -191,7 +212,11 @@ class CallWork:
         self._pick = table.picker(fn)
         # Asked once: looking through all arguments takes long.
         self._is_resolved = not table.has_futures and not table.has_annotations
-        self.call = table.caller(fn) if self._is_resolved else functools.partial(_call_resolved, fn, table)
+        call, resolve = table.caller(fn), functools.partial(_call_resolved, fn, table)
+        self.call = call if self._is_resolved else resolve
+        if self._is_resolved and table.stream is not None:
+            to_resolve = table.to_resolve
+            self.call = lambda index: resolve(index) if index in to_resolve else call(index)
 
 
 def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_background: bool = False) -> CallWork:
