@@ -144,6 +144,7 @@ class ItemStream:
         self.error: BaseException | None = None
         """Why it ended early, which nothing can mend."""
         self.is_begun = False
+        self._words = ""
         self._fresh: list[tuple[Any, ...]] = []
         self._count = 0
         self._told = 0
@@ -151,6 +152,11 @@ class ItemStream:
         self._bytes = 0
         self._lock = threading.RLock()
         """Held to tell of items, and to end."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a sample was taken, after which there may be more."""
+        return self._count == self.limit
 
     @property
     def is_over(self) -> bool:
@@ -235,6 +241,8 @@ class ItemStream:
             ahead: How many are to wait.
             needed: How many the workers can have at once.
         """
+        if self.limit is not None:
+            return self.limit - self._count
         most = max(ahead - ready - len(self._fresh), 0)
         if not self._heavy or not most:
             return most
@@ -315,6 +323,8 @@ class ItemStream:
             f"The iterator for {name!r} raised this after {self._count:,} items, which are kept: see job.frame(). "
             f"It is read in a thread of the job; to have it read in the cell, give list(...) of it."
         )
+        kind = type(error).__name__
+        self._words = f"The iterator for {name!r} raised {kind}: {error} after {self._count:,} items, which are kept."
         if not isinstance(error, Exception) and not (
             isinstance(error, KeyboardInterrupt) and self._run.caller is not None
         ):
@@ -350,7 +360,7 @@ class ItemStream:
         if problem is not None:
             if not isinstance(problem, ItemCancelledError):
                 self.error = problem
-            state.crash(problem)
+            state.crash(problem, self._words)
         # Before the items of a sample run: its report is made when the last of them has.
         state.set_open_ended(is_open=False)
         self._hand_out(*last)
