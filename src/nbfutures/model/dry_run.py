@@ -78,6 +78,8 @@ class DryRunPlan:
 
     total: int
     """Number of items."""
+    is_total_known: bool = True
+    """Whether `total` is that; else an example, since the items come from an iterator."""
     at_once: Mapping[str, int]
     """Runner to how many items it would run at once."""
     processes: int = 1
@@ -112,7 +114,7 @@ class DryRunReport:
 
     @property
     def total(self) -> int:
-        """Number of items of the whole job."""
+        """Number of items of the whole job; 1,000 as an example where they come from an iterator."""
         return self.plan.total
 
     @property

@@ -224,12 +224,25 @@ class JobState:
                 self._note = note
                 self.changed.notify_all()
 
-    def crash(self, error: BaseException) -> None:
-        """Record that the job as a whole cannot go on; its items are to be settled by the caller."""
+    def crash(self, error: BaseException, note: str = "") -> None:
+        """Record that the job as a whole cannot go on; its items are to be settled by the caller.
+
+        Args:
+            error: Why.
+            note: The same in words, where the error's own do not do.
+        """
         with self.changed:
             self._crashed = error
-            self._note = str(error) if self._is_cancelled() else f"{type(error).__name__}: {error}"
+            self._note = note or (str(error) if self._is_cancelled() else f"{type(error).__name__}: {error}")
             self.changed.notify_all()
+
+    def forget_crash(self) -> None:
+        """Take what the job has for all that there is to it, though something ended it early."""
+        with self.changed:
+            self._crashed = None
+            self._note = ""
+            self.changed.notify_all()
+        self._tell(Reopened(()))
 
     def subscribe(self, listener: Callable[[JobEvent], None]) -> Callable[[], None]:
         """Have `listener` called after each change, on the thread that made it.

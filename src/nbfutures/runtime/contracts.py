@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nbfutures.model.job_state import JobState
     from nbfutures.model.options import JobOptions
     from nbfutures.model.outcome import Outcome, OutcomeKind
+    from nbfutures.runtime.calls.stream import ItemStream
     from nbfutures.runtime.server.lease import ServerLease
 
 __all__ = ["Caller", "Connected", "Connection", "Run", "Work"]
@@ -34,6 +35,11 @@ class Work(Protocol):
     @property
     def owns_calls(self) -> bool:
         """Whether the calls are the job's own, so that they can be held back and made again."""
+        ...
+
+    @property
+    def stream(self) -> ItemStream | None:
+        """Where items come from while the job runs, if they come from iterators."""
         ...
 
     def all_indices(self) -> Sequence[int]:
@@ -141,6 +147,15 @@ class Run(Protocol):
     @property
     def stopped(self) -> threading.Event:
         """Set while the job is being cancelled."""
+        ...
+
+    @property
+    def work(self) -> Work:
+        """What it runs."""
+        ...
+
+    def future(self, index: int) -> Any:
+        """Return the item's future."""
         ...
 
     def is_running(self, index: int) -> bool:

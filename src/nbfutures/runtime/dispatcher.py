@@ -13,7 +13,7 @@ from nbfutures.runtime.countdown import Countdown
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.limits.keeper import Keeper
 from nbfutures.runtime.limits.no_limit import NO_LIMIT
-from nbfutures.runtime.work_queue import WorkQueue
+from nbfutures.runtime.work_queue import StreamQueue, WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -86,12 +86,19 @@ class Dispatcher:
         self.run = run
         self.work = work
         self.closed = False
-        gated = work.has_dependencies
-        self.queue = WorkQueue([] if gated else indices, rate=run.options.rate, now=run.state.clock.now)
+        gated = self._gated_among(indices)
+        ready = [index for index in indices if index not in gated] if gated else indices
+        self.stream = work.stream if work.stream is not None and not work.stream.is_over else None
+        rate, now = run.options.rate, run.state.clock.now
+        self.queue = (
+            WorkQueue(ready, rate=rate, now=now)
+            if self.stream is None
+            else StreamQueue(run.options.in_flight or run.workers, rate=rate, now=now)
+        )
         self.limit = Keeper(run, self.wake) if run.options.limit else NO_LIMIT
         """Asked for a slot before an item starts."""
-        self._gated: set[int] = set(indices) if gated else set()
-        self._to_gate: list[int] = list(indices) if gated else []
+        self._gated = gated
+        self._to_gate = sorted(gated)
         self._gate_lock = threading.Lock()
         self._wake = threading.Event()
         self._window: Window | None = None
@@ -108,13 +115,35 @@ class Dispatcher:
     def offer(self, indices: Iterable[int]) -> None:
         """Add items to run; the caller has seen that the dispatcher is not closed."""
         made = list(indices)
-        if self.work.has_dependencies:
+        gated = self._gated_among(made)
+        if gated:
             with self._gate_lock:
-                self._gated.update(made)
-                self._to_gate.extend(made)
-        else:
-            self.queue.put(made)
+                self._gated.update(gated)
+                self._to_gate.extend(sorted(gated))
+        self.queue.put([index for index in made if index not in gated])
         self.wake()
+
+    def take(self, indices: Sequence[int], to_gate: Sequence[int]) -> None:
+        """Add items that have just come from the job's iterators.
+
+        Args:
+            indices: All of them.
+            to_gate: Those whose arguments are to be resolved.
+        """
+        is_idle = not len(self.queue)
+        if to_gate or self.work.has_dependencies:
+            self.offer(indices)
+            return
+        self.queue.put(indices)
+        if is_idle:
+            self.wake()
+
+    def _gated_among(self, indices: Iterable[int]) -> set[int]:
+        """Return those of some items that may have to wait for futures."""
+        table = self.work.table
+        if self.work.has_dependencies:
+            return set(indices)
+        return set(indices) & table.to_resolve if table is not None and table.to_resolve else set()
 
     def cancel(self, reason: str) -> None:
         """Settle what has not started as cancelled, and start nothing more. What runs ends by itself."""
@@ -167,9 +196,11 @@ class Dispatcher:
             if problem is not None and not self.run.stopped.is_set():
                 self.run.crash(problem)
             window = self._window = make_window(self, feed)
+            if self.stream is not None and isinstance(self.queue, StreamQueue):
+                self.stream.begin(self.run, self.take, self.queue, self.wake)
             while True:
                 self._wake.clear()
-                self._open_gates()
+                self._take_in()
                 due = self.queue.release_due()
                 if not self.run.is_halted:
                     window.refill()
@@ -203,6 +234,12 @@ class Dispatcher:
         window.sweep()
         window.close()
         return True
+
+    def _take_in(self) -> None:
+        """Take in the items that have come since the last look, and those that may run by now."""
+        if self.stream is not None:
+            self.stream.publish()
+        self._open_gates()
 
     def _open_gates(self) -> None:
         """Let the items run whose futures are done, and have the others tell when theirs are."""

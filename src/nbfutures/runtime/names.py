@@ -40,7 +40,10 @@ def argument_words(table: CallTable | None) -> str:
     """
     if table is None:
         return ""
-    parts = [f"{name}: {len(values):,} values" for name, values in table.columns.items()]
+    parts = [
+        f"{name}: {len(values):,} values" if table.stream is None else f"{name}: from an iterator"
+        for name, values in table.columns.items()
+    ]
     parts += [f"{name}: {_kind_words(value)}" for name, value in table.statics.items()]
     return run_name("; ".join(parts))[:_WORDS] if parts else ""
 

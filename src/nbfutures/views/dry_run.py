@@ -34,7 +34,9 @@ def _sample(report: DryRunReport) -> str:
     ran, total = report.ran, report.total
     if not ran:
         return ""
-    if ran < total:
+    if not report.plan.is_total_known:
+        said = f"Only the first {count_words(ran, 'item')} ran, taken from the iterator: give the job a new one"
+    elif ran < total:
         which = ": the first, the middle and the last" if ran == len(report.items) else ""
         said = f"Only {number_words(ran)} of {count_words(total, 'item')} ran{which}"
     else:
@@ -71,7 +73,8 @@ def _expected(report: DryRunReport) -> str:
             parts.append(f"{runner} {duration_words(seconds)} ({at_once})")
     if not parts:
         return ""
-    items = "" if report.total == 1 else f" for all {count_words(report.total, 'item')}"
+    which = "all" if plan.is_total_known else "each"
+    items = "" if report.total == 1 else f" for {which} {count_words(report.total, 'item')}"
     return f"Expected{items}: {', '.join(parts)}."
 
 

@@ -20,11 +20,12 @@ from nbfutures.runtime.calls.prefect_types import (
     stands_for_futures,
 )
 from nbfutures.runtime.calls.signatures import ROW, Bound, Layout, bind, layout_of, name_of_callable
+from nbfutures.runtime.calls.stream import ItemStream, Kept, is_unsized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["CallTable", "map_calls", "pending_lengths", "rows_for_prefect", "single_call"]
+__all__ = ["CallTable", "StreamTable", "map_calls", "pending_lengths", "rows_for_prefect", "single_call"]
 
 _SHORT = 40  # characters of an argument in an error
 _SHOWN = (str, bytes, int, float, complex, bool, type(None))
@@ -40,6 +41,11 @@ class CallTable:
         length: Number of items.
         layout: How the arguments are passed; by name if nothing is said.
     """
+
+    stream: ItemStream | None = None
+    """Where calls come from while the job runs."""
+    to_resolve: frozenset[int] | set[int] = frozenset()
+    """Those of the calls, come one by one, whose arguments are futures or annotated."""
 
     def __init__(
         self,
@@ -175,6 +181,55 @@ class CallTable:
         return find_futures([arguments[name] for name in arguments if name in self.with_futures], depth)
 
 
+class StreamTable(CallTable):
+    """Calls whose arguments come from iterators while the job runs.
+
+    Args:
+        target: What is called.
+        sources: Parameter name to what is read: iterators, and perhaps lists.
+        statics: Parameter name to the value that every item receives.
+        layout: How the arguments are passed.
+    """
+
+    stream: ItemStream
+
+    def __init__(self, target: Any, sources: Mapping[str, Any], statics: Mapping[str, Any], layout: Layout) -> None:
+        self._kept = {name: Kept() for name in sources}
+        super().__init__(target, self._kept, statics, 0, layout)  # type: ignore[arg-type]  # asked for items only
+        self.to_resolve: set[int] = set()
+        self.stream = ItemStream(self._kept, sources, self._note)
+
+    def _note(self, first: int, length: int) -> Sequence[int]:
+        """Take in that items have come; return those whose arguments are to be resolved."""
+        found: set[int] = set()
+        for name, column in self._kept.items():
+            values = [column[index] for index in range(first, length)]
+            if not (may_hold_futures(values, self.depth) or _has_annotations(values)):
+                continue
+            self.with_futures.add(name)
+            found.update(
+                index
+                for index, value in zip(range(first, length), values, strict=True)
+                if may_hold_futures([value], self.depth) or is_annotation(type(value))
+            )
+        self.to_resolve.update(found)
+        self.length = self.full_length = length
+        self.positions = range(length)
+        return sorted(found)
+
+    def sample(self, most: int) -> CallTable:
+        """Have the first calls only come."""
+        self.stream.limit = most
+        return self
+
+    def listed(self) -> CallTable:
+        """Return the table of the calls, now that all have come."""
+        columns = {name: [column[index] for index in range(self.length)] for name, column in self._kept.items()}
+        made = CallTable(self.target, columns, self.statics, self.length, self.layout)
+        made.annotate(self._annotations)
+        return made
+
+
 def single_call(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> CallTable:
     """Return the table of one call."""
     arguments, layout = bind(target, args, kwargs, how="submit")
@@ -191,7 +246,7 @@ def pending_lengths(arguments: Mapping[str, Any]) -> list[Any]:
     found = []
     for value in arguments.values():
         inner = as_futures(_unwrapped(value))
-        if is_future(type(inner)) and not is_unmapped(type(value)):
+        if is_future(type(inner)) and not is_unmapped(type(value)) and not _comes_singly(inner):
             found.append(inner)
     return found
 
@@ -212,7 +267,7 @@ def map_calls(target: Any, bound: Bound) -> CallTable:
         MapArgumentsError: If nothing can be mapped over, the lengths differ, or an iterable raises.
     """
     arguments, layout = bound
-    columns: dict[str, Sequence[Any]] = {}
+    columns: dict[str, Any] = {}
     statics: dict[str, Any] = {}
     if ROW in arguments:
         _check_rows_object(target, arguments[ROW])
@@ -221,7 +276,7 @@ def map_calls(target: Any, bound: Bound) -> CallTable:
         if is_unmapped(type(arguments[name])):
             statics[name] = as_futures(value)
         elif is_mapped:
-            columns[name] = _listed(_told(name), as_futures(value))
+            columns[name] = _source(_told(name), as_futures(value))
         else:
             statics[name] = value
     if not columns:
@@ -230,14 +285,23 @@ def map_calls(target: Any, bound: Bound) -> CallTable:
             f"There is nothing to map over: {given_names}. Give at least one iterable that is not a text, "
             f"for example a list, or use submit() for a single call."
         )
-    if ROW in columns:
+    unsized = [name for name, column in columns.items() if not isinstance(column, list | range)]
+    if ROW in columns and ROW not in unsized:
         _check_rows(target, columns[ROW], [name for name in arguments if name != ROW])
-    length = _common_length(arguments, columns)
+    if len({id(columns[name]) for name in unsized}) < len(unsized):
+        raise MapArgumentsError(
+            f"{' and '.join(map(_told, unsized))} are one iterator, which gives each of its values once. Give two, as "
+            f"itertools.tee makes them."
+        )
+    length = _common_length(arguments, {name: column for name, column in columns.items() if name not in unsized})
     for name, value in arguments.items():
         if name != ROW and not is_unmapped(type(value)):
             is_alone = len(columns) == 1
             warn_of(name, _unwrapped(value), is_mapped=name in columns, length=length, is_alone=is_alone)
-    table = CallTable(target, columns, statics, length, layout)
+    if unsized:
+        table: CallTable = StreamTable(target, columns, statics, layout)
+    else:
+        table = CallTable(target, columns, statics, length, layout)
     table.annotate(
         {
             name: value
@@ -288,7 +352,7 @@ def _common_length(arguments: Mapping[str, Any], columns: Mapping[str, Sequence[
             f"The iterables have different lengths: {told}. Make them equal, or wrap what every item is to receive "
             f"as a whole: unmapped({_told(whole)})."
         )
-    return next(iter(lengths.values()))
+    return next(iter(lengths.values()), 0)
 
 
 def rows_for_prefect(task: Any, rows: Any, kwargs: Mapping[str, Any]) -> Bound:
@@ -364,6 +428,18 @@ def _unwrapped(value: Any) -> Any:
 
 def _told(name: str) -> str:
     return "rows" if name == ROW else name
+
+
+def _source(name: str, value: Any) -> Any:
+    """Return what an argument is read from: a list or a range, or an iterator, which nobody knows the length of."""
+    if _comes_singly(value):
+        return value.stream_items()
+    return value if inspect.isasyncgen(value) or is_unsized(value) else _listed(name, value)
+
+
+def _comes_singly(value: Any) -> bool:
+    """Tell whether a value stands for a job whose items become known while it runs, each with a future of its own."""
+    return is_future(type(value)) and getattr(value, "gives_items", False) is True
 
 
 def _listed(name: str, value: Any) -> Sequence[Any]:

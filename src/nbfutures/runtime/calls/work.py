@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemSkippedError, MapArgumentsError, NbfuturesError
 from nbfutures.model.attributes import own_attribute, type_has
-from nbfutures.runtime.calls.mapping import CallTable, map_calls, pending_lengths, rows_for_prefect, single_call
+from nbfutures.runtime.calls.mapping import (
+    CallTable,
+    StreamTable,
+    map_calls,
+    pending_lengths,
+    rows_for_prefect,
+    single_call,
+)
 from nbfutures.runtime.calls.prefect_types import as_futures, is_annotation, is_future, is_prefect_flow, is_prefect_task
 from nbfutures.runtime.calls.signatures import (
     ROW,
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nbfutures.model.item import Item
+    from nbfutures.runtime.calls.stream import ItemStream
 
 __all__ = [
     "CallWork",
@@ -79,8 +87,14 @@ class CallWork:
 
     @property
     def known_length(self) -> int | None:
-        """Number of calls, or `None` while it depends on futures."""
-        return None if self.table is None else len(self.table)
+        """Number of calls, or `None` while it depends on futures, or on iterators that have not ended."""
+        is_open = self.table is None or (self.stream is not None and not self.stream.is_over)
+        return None if is_open or self.table is None else len(self.table)
+
+    @property
+    def stream(self) -> ItemStream | None:
+        """Where calls come from while the job runs, if they do."""
+        return self.table.stream if self.table is not None else None
 
     @property
     def has_dependencies(self) -> bool:
@@ -113,7 +127,7 @@ class CallWork:
             ItemSkippedError: If it depends on something that did not complete.
         """
         assert self.table is not None
-        return _resolved(self.table, index, self._unresolved)
+        return _resolved(self.table, index, self._unresolved_of(index))
 
     def parameters_for_workers(self, index: int) -> dict[str, Any]:
         """Return the resolved arguments of the call at `index` by the names that Prefect has for them.
@@ -141,6 +155,12 @@ class CallWork:
         """Make the call of an item again, in the calling thread; a coroutine runs where those of jobs do."""
         made = self.call(index)
         return run_shared(made) if inspect.iscoroutine(made) else made
+
+    def list_stream(self) -> Sequence[int]:
+        """Keep all calls that have come from iterators, now that these have ended; return the items."""
+        if isinstance(self.table, StreamTable):
+            self._prepare(self.table.listed())
+        return self.all_indices()
 
     def check_retry(self) -> None:
         """Do nothing: calls can be made again."""
@@ -174,11 +194,13 @@ class CallWork:
         """
         table = self.table
         assert table is not None
-        if not self._unresolved:
+        if not self._unresolved and table.to_resolve.isdisjoint(indices):
             return self._pick(indices)
         sent = self.sendable_statics
         return False, [
-            _resolved(table, index, self._unresolved, [name for name in table.arguments(index) if name not in sent])
+            _resolved(
+                table, index, self._unresolved_of(index), [name for name in table.arguments(index) if name not in sent]
+            )
             for index in indices
         ]
 
@@ -220,9 +242,19 @@ class CallWork:
         fn = function_of(self.target)
         self._pick = table.picker()
         self._unresolved = table.unresolved
-        self.call = (
-            functools.partial(_call_resolved, fn, table, self._unresolved) if self._unresolved else table.caller(fn)
-        )
+        call, to_resolve = table.caller(fn), table.to_resolve
+        resolve = functools.partial(_call_resolved, fn, table)
+        if self._unresolved:
+            self.call = lambda index: resolve(self._unresolved_of(index), index)
+        elif table.stream is not None:
+            self.call = lambda index: resolve(self._unresolved_of(index), index) if index in to_resolve else call(index)
+        else:
+            self.call = call
+
+    def _unresolved_of(self, index: int) -> set[str]:
+        """Return the names of an item's arguments that are futures, hold some, or are annotated."""
+        table = self.table
+        return self._unresolved | set(table.columns) if table and index in table.to_resolve else self._unresolved
 
 
 def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_background: bool = False) -> CallWork:

@@ -48,6 +48,8 @@ __all__ = ["flow_settings", "run_calls", "run_launch", "wait_for_futures"]
 _SPARE_THREADS = 1000
 """For items that were given up on: their threads are lost to the pool. A pool starts a thread when it needs one."""
 
+_LOOK_SECONDS = 0.2
+
 _logger = logging.getLogger(__name__)
 
 
@@ -145,6 +147,7 @@ def run_calls(
             run.state.set_open_ended(is_open=False)
             return
         indices = _resolve_length(run, work)
+    indices = _all_of_background(run, work, indices)
     if run.state.is_done:
         return
     spare = _SPARE_THREADS if run.options.runner in {"threads", "inline"} and not work.is_task else 0
@@ -236,11 +239,24 @@ def wait_for_futures(run: Run, given: tuple[Any, ...]) -> None:
         run.skip_all("what it waits for (wait_for) did not complete. Retry that first, then this job.")
 
 
+def _all_of_background(run: Run, work: CallWork, indices: Sequence[int]) -> Sequence[int]:
+    """Read all items of a background job from their iterators: they are noted before the first is submitted."""
+    stream = work.stream
+    if not run.options.background or stream is None or stream.is_over:
+        return indices
+    stream.begin(run, lambda _, __: None)
+    while not stream.ended.wait(_LOOK_SECONDS) and not run.stopped.is_set():
+        pass
+    return work.list_stream()
+
+
 def _resolve_length(run: Run, work: CallWork) -> range:
     try:
         indices = work.resolve_length()
     except UpstreamTaskError:
         raise JobCrashedError("What it maps over did not complete. Retry that job first, then this one.") from None
+    if work.stream is not None:
+        return indices
     run.state.grow(len(indices))
     run.state.set_open_ended(is_open=False)
     return indices

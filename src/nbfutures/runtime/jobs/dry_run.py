@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["DryRun"]
 
 _ITEMS = 3
+_UNKNOWN_TOTAL = 1_000
+"""Items to predict for where an iterator does not say how many it has."""
 _COROUTINES = 100
 """As in the windows, which import Prefect."""
 _TASK_RUN_SECONDS = 0.0055
@@ -104,8 +106,10 @@ class DryRun(JobRun):
             at_once = {"threads": options.in_flight or options.workers or _COROUTINES, "processes": most}
         elif options.in_flight:
             at_once = {name: min(number, options.in_flight) for name, number in at_once.items()}
+        is_total_known = work.stream is None or not work.stream.is_cut
         return DryRunPlan(
-            total=work.table.full_length if work.table is not None else 0,
+            total=self._total() if is_total_known else _UNKNOWN_TOTAL,
+            is_total_known=is_total_known,
             at_once=at_once,
             processes=processes,
             cpus=_cpus(),
@@ -114,6 +118,9 @@ class DryRun(JobRun):
             overhead=_TASK_RUN_SECONDS if work.is_task else 0.0,
             start_seconds={"threads": _JOB_SECONDS, "processes": _JOB_SECONDS + _start_seconds()},
         )
+
+    def _total(self) -> int:
+        return self._calls.table.full_length if self._calls.table is not None else 0
 
     def _sending(self, outcomes: Sequence[Outcome]) -> Sending:
         """Pickle what would be sent, as far as that takes no more than some seconds."""

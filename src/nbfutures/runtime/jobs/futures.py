@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -10,11 +11,12 @@ from prefect.futures import PrefectFuture
 from prefect.results import ResultRecord, ResultRecordMetadata  # type: ignore[attr-defined]
 from prefect.states import Cancelled, Completed, Failed, Pending, Running
 
+from nbfutures.errors import JobCrashedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.jobs.job_waiting import raisable, wait, wait_async, wait_for_item
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from nbfutures.runtime.contracts import Run
 
@@ -154,6 +156,28 @@ class JobFuture(PrefectFuture[Any]):
 
     def __init__(self, run: Run) -> None:
         self._run = run
+
+    @property
+    def gives_items(self) -> bool:
+        """Whether the job's items come from iterators, so that another job can map over them as they come."""
+        return self._run.work.stream is not None
+
+    def stream_items(self) -> Iterator[ItemFuture[Any]]:
+        """Iterate over the items' futures; blocks until the next one is known.
+
+        Raises:
+            JobCrashedError: If the job's iterators ended early.
+        """
+        state = self._run.state
+        for index in itertools.count():
+            with state.changed:
+                state.changed.wait_for(lambda index=index: len(state) > index or not state.is_open_ended)  # type: ignore[misc]
+            if len(state) <= index:
+                break
+            yield self._run.future(index)
+        if state.crashed is not None:
+            told = f"{self._run.name!r}, which this job maps over, ended early: {_safe_text(state.crashed)}"
+            raise JobCrashedError(told) from state.crashed
 
     @property
     def task_run_id(self) -> UUID:

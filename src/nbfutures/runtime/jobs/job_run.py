@@ -9,7 +9,7 @@ import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.errors import ItemSkippedError, JobCrashedError, NbfuturesError
+from nbfutures.errors import ItemCancelledError, ItemSkippedError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
@@ -37,6 +37,7 @@ __all__ = ["JobRun"]
 
 _keys = itertools.count(1)
 _LINK = "Prefect run"
+_CUT_SHORT = "Cancelled before its iterator had ended: only what had come is in the job. Its values: job.values()."
 
 
 class JobRun:
@@ -108,6 +109,8 @@ class JobRun:
             return
         self._stop.set()
         self.state.set_phase(JobPhase.CANCELLING)
+        if self.work.stream is not None:
+            self.work.stream.stop(self, told=ItemCancelledError(_CUT_SHORT))
         self._dispatchers.cancel(reason)
         for stop in self._on_cancel:
             stop()
@@ -164,11 +167,18 @@ class JobRun:
             if fn is not None:
                 self.work.replace_function(fn)
             opened = self.state.reopen(indices)
+            stream = self.work.stream
             # A job that never came to know its items has none to reopen: it starts anew.
             if not opened and not (self.state.is_done and self.work.known_length is None):
+                if self.state.is_done and stream is not None and stream.error is None:
+                    # It was cancelled when all had ended that had come by then.
+                    self.state.forget_crash()
                 return 0
             if not opened:
                 self.state.restart()
+            if stream is not None and stream.error is not None:
+                # Items are missing, however those that came end.
+                self.state.crash(stream.error)
             self.rounds += 1
             self._stop.clear()
             self._paused = False
@@ -315,6 +325,8 @@ class JobRun:
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Tell how items ended."""
         self.state.settle(outcomes)
+        if self.work.stream is not None:
+            self.work.stream.let_go(outcomes, self)
         if self.options.fail_fast and not self._stop.is_set():
             failed = next((one for one in outcomes if one.kind is OutcomeKind.FAILED), None)
             if failed is not None:
@@ -323,9 +335,10 @@ class JobRun:
     def settle_unrun(self, indices: Iterable[int], kind: OutcomeKind, error: BaseException) -> None:
         """Settle items that never ran."""
         now, queued, round_of = self.state.clock.now(), self.queued, self.state.round_of
-        self.state.settle(
-            [Outcome(index, kind, None, error, queued, None, now, round=round_of(index)) for index in indices]
-        )
+        outcomes = [Outcome(index, kind, None, error, queued, None, now, round=round_of(index)) for index in indices]
+        self.state.settle(outcomes)
+        if self.work.stream is not None:
+            self.work.stream.let_go(outcomes, self)
 
     def settle_open(self, kind: OutcomeKind, error: BaseException) -> None:
         """Settle all items that have not ended."""
@@ -347,6 +360,8 @@ class JobRun:
     def crash(self, error: BaseException) -> None:
         """End the job, since it cannot go on: what is not settled is cancelled, and can be retried."""
         self._stop.set()
+        if self.work.stream is not None:
+            self.work.stream.stop(self)
         self.state.crash(error)
         told = error if isinstance(error, JobCrashedError) else JobCrashedError(f"The job could not go on: {error}")
         if told is not error:

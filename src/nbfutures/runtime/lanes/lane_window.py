@@ -141,7 +141,8 @@ class LaneWindow:
             self._run.settle(told)
 
     def close(self) -> None:
-        """Do nothing: what is in flight ends by itself."""
+        """Have coroutines' lanes notice that nothing more comes; what is in flight ends by itself."""
+        self.cancel_queued()
 
     def running(self) -> int:
         """Return how many items are being worked on."""

@@ -62,7 +62,8 @@ class Supply:
             seconds: How long its items take; `None` if that is not known.
         """
         # Towards the end each takes its part of the rest, so that all end together.
-        part = max(-(-len(self.work.queue) // self._lanes), 1)
+        queue = self.work.queue
+        part = _MOST_ITEMS if queue.may_get_more else max(-(-len(queue) // self._lanes), 1)
         if self.work.is_async:
             # All at once, so that none waits for another.
             return min(self._slots, self._each, self._limit, outstanding + part)

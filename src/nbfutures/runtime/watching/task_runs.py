@@ -14,7 +14,7 @@ from prefect.futures import PrefectDistributedFuture
 from nbfutures.errors import FlowCallError, ItemCancelledError, ItemSkippedError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.runtime.calls.mapping import find_futures
+from nbfutures.runtime.calls.futures_in import find_futures
 from nbfutures.runtime.event_loop import run_here
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.flow_runs.flow_end import force_cancelled

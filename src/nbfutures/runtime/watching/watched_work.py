@@ -21,6 +21,7 @@ class WatchedWork:
 
     is_flow = True
     owns_calls = False
+    stream = None
 
     def __init__(self) -> None:
         self.items: list[Item] = []
