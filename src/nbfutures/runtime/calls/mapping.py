@@ -251,7 +251,7 @@ def pending_lengths(arguments: Mapping[str, Any]) -> list[Any]:
     return found
 
 
-def map_calls(target: Any, bound: Bound) -> CallTable:
+def map_calls(target: Any, bound: Bound) -> CallTable:  # noqa: C901 - one check after the other
     """Split mapped arguments into calls.
 
     What is mapped over and what every item receives is said in `iterables`.
