@@ -334,7 +334,7 @@ class JobRun:
 
     def fail(self, error: BaseException) -> None:
         """Record that the flow itself failed; its task runs keep their outcomes."""
-        self.state.crash(error)
+        self.state.crash(self.session.explained(error))
 
     def skip_all(self, reason: str) -> None:
         """Settle every open item as skipped."""
@@ -347,6 +347,7 @@ class JobRun:
     def crash(self, error: BaseException) -> None:
         """End the job, since it cannot go on: what is not settled is cancelled, and can be retried."""
         self._stop.set()
+        error = self.session.explained(error)
         self.state.crash(error)
         told = error if isinstance(error, JobCrashedError) else JobCrashedError(f"The job could not go on: {error}")
         if told is not error:
