@@ -68,6 +68,10 @@ class ServerUnreachableError(NbfuturesError, ConnectionError):
     """The Prefect server that `PREFECT_API_URL` names does not answer."""
 
 
+class ServerFailedError(NbfuturesError, RuntimeError):
+    """The local Prefect server failed at what it was asked for, such as for a full disk."""
+
+
 class LimitError(NbfuturesError):
     """A limit cannot be made, changed or used as it was asked for."""
 

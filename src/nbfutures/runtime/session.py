@@ -9,9 +9,10 @@ import threading
 import time
 from contextlib import suppress
 from contextvars import Context, copy_context
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from nbfutures.errors import ServerStartError, ServerUnreachableError
+from nbfutures.errors import ServerFailedError, ServerStartError, ServerUnreachableError
 from nbfutures.model.options import JobOptions
 from nbfutures.runtime.jobs.exit_jobs import ExitJobs, flush_summaries
 from nbfutures.runtime.prefect_logging import keep_logging_apart
@@ -145,6 +146,26 @@ class Session:
         if not is_starting:
             # Else the start does it as it ends: it may be in the middle of importing Prefect.
             self._let_go()
+
+    def explained(self, error: BaseException) -> BaseException:
+        """Return an error that says why the local server failed, where that is behind an error; else the error itself.
+
+        Args:
+            error: Anything. What a server of the user's answers, or another service, stays as it is.
+        """
+        lease = self.lease
+        cause: BaseException | None = error
+        while lease is not None and cause is not None:
+            response = getattr(cause, "response", None)
+            # Known by its name: Prefect may not be imported yet.
+            if type(cause).__name__ == "PrefectHTTPStatusError" and response is not None:
+                is_ours = str(response.request.url).startswith(lease.record.api_url)
+                if is_ours and response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+                    told = ServerFailedError(lease.explain_failure())
+                    told.__cause__ = cause
+                    return told
+            cause = cause.__cause__
+        return error
 
     # --- connecting ------------------------------------------------------------------------------------------------
 

@@ -347,7 +347,7 @@ class JobRun:
 
     def fail(self, error: BaseException) -> None:
         """Record that the flow itself failed; its task runs keep their outcomes."""
-        self.state.crash(error)
+        self.state.crash(self.session.explained(error))
 
     def skip_all(self, reason: str) -> None:
         """Settle every open item as skipped."""
@@ -362,6 +362,7 @@ class JobRun:
         self._stop.set()
         if self.work.stream is not None:
             self.work.stream.stop(self)
+        error = self.session.explained(error)
         self.state.crash(error)
         told = error if isinstance(error, JobCrashedError) else JobCrashedError(f"The job could not go on: {error}")
         if told is not error:

@@ -144,6 +144,7 @@ def _ask(session: Session, work: Callable[[Any, Any], T]) -> T:
     if is_good:
         answer: T = value
         return answer
+    value = session.explained(value)
     if isinstance(value, NbfuturesError):
         raise value
     raise LimitError(f"Prefect could not do it: {value}") from value

@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -40,6 +41,8 @@ _NOISE: Final = re.compile(
     r" {4}|  File |Traceback|The above exception|During handling| ___|\| _ \\|\|  _/|\|_\| \|"
     r"|Configure Prefect|View the API|Check out|Server stopped"
 )
+_FULL: Final = re.compile(r"disk is full|No space left|disk quota exceeded", re.IGNORECASE)
+_LITTLE: Final = 1_000_000  # bytes
 _LOG_LIMIT: Final = 5_000_000  # bytes
 _LOG_LINES: Final = 8  # of the log, in the message of an error
 _LOG_WIDTH: Final = 300  # characters
@@ -126,6 +129,21 @@ class ServerLease:
         if not self._lock.closed:  # else the file may be that of the parent of this forked process
             self._path.unlink(missing_ok=True)
             self._lock.close()
+
+    def explain_failure(self) -> str:
+        """Return why the server may have answered that it failed: a disk that is full, or what its log ends with."""
+        log = self.record.log
+        lines = _last_lines(Path(log), self.record.log_start)
+        free = shutil.disk_usage(self.state).free
+        if free > _LITTLE and not _FULL.search(lines):
+            told = f"Its log, {log}, ends with:\n{lines}" if lines else f"Its log, {log}, says nothing of it."
+            return f"The local Prefect server failed at what it was asked for. {told}"
+        place = next(one for one in (self.state, *self.state.parents) if one.is_mount())
+        return (
+            f"The disk at {place} is full ({free / 1e6:.1f} MB free): the local Prefect server could not write to its "
+            f"database in {self.state}. Make room there, or set NBFUTURES_HOME to a directory on another disk and "
+            f"restart the kernel; then run job.retry(). The server's log: {log}"
+        )
 
     def note_open(self, flow_run_id: UUID) -> None:
         """Have a flow run be called crashed if this process ends before `note_ended`, such as by a kill."""
