@@ -27,7 +27,7 @@ def forget_locals(error: BaseException, trace: TracebackType | None) -> None:
         error: The error; it gets `trace` as its traceback.
         trace: Its traceback.
     """
-    error.__traceback__ = trace
+    error.with_traceback(trace)
     for one in related(error):
         traceback.clear_frames(one.__traceback__)
 

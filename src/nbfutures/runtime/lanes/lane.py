@@ -235,7 +235,7 @@ class Lane:
                 work.queue.halt()
         trace = without_own_frames(error.__traceback__)
         if self.is_watched:
-            error.__traceback__ = trace
+            error.with_traceback(trace)
         else:
             forget_locals(error, trace)
         self.records.append(

@@ -8,6 +8,7 @@ Where some of that cannot be sent or read, `in_pieces` sends each part by itself
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import itertools
 import pickle
@@ -112,15 +113,16 @@ def _small(value: Any) -> Any:
     return value if is_small else NotSent(f"<{type(value).__name__}>")
 
 
-def _put_slots(error: BaseException, slots: dict[str, Any]) -> None:
-    known = _kind_of(type(error)).slots
-    for name, value in slots.items():
-        if name in known:
-            try:
-                known[name][0].__set__(error, value)
-            except (AttributeError, TypeError):
-                # Can only be read: the class makes it of something else.
-                continue
+def _put(error: BaseException, values: dict[str, Any]) -> None:
+    """Give an exception what was kept in its `__dict__` and elsewhere; which was which may differ between processes."""
+    slots, attributes = _kind_of(type(error)).slots, _attributes(error)
+    for name, value in values.items():
+        if name not in slots:
+            attributes[name] = value
+            continue
+        # Some can only be read: the class makes them of something else.
+        with contextlib.suppress(AttributeError, TypeError):
+            slots[name][0].__set__(error, value)
 
 
 class NotSent:
@@ -296,7 +298,8 @@ def _from_the_end(error: BaseException, laid_out: set[int]) -> list[BaseExceptio
 
 
 def _make_plain(cls: type[BaseException], args: tuple[Any, ...], trace: types.TracebackType | None) -> BaseException:
-    made: BaseException = _kind_of(cls).new(cls, *args)
+    made: BaseException = _kind_of(cls).new(cls)
+    _set_args(made, args)
     _set_trace(made, trace)
     return made
 
@@ -325,9 +328,9 @@ def _make_opaque(
 def _restore(error: BaseException, state: tuple[Any, ...]) -> None:
     _, args, attributes, slots, cause, context, suppress, trace = state
     _set_args(error, args)
-    _attributes(error).update(attributes)
+    _put(error, attributes)
     if slots:
-        _put_slots(error, slots)
+        _put(error, slots)
     _set_cause(error, cause)
     _set_context(error, context)
     _set_suppress(error, suppress)
@@ -513,8 +516,7 @@ def _fill(error: BaseException, node: _Node, made: dict[int, BaseException]) -> 
     if isinstance(error, _Retold):
         error.told = node.text
     _set_args(error, tuple(whole(one) for one in node.args))
-    _attributes(error).update((name, whole(one)) for name, one in node.attributes)
-    _put_slots(error, {name: whole(one) for name, one in node.slots})
+    _put(error, {name: whole(one) for name, one in node.attributes + node.slots})
     _set_cause(error, made[node.cause] if node.cause is not None else None)
     _set_context(error, made[node.context] if node.context is not None else None)
     _set_suppress(error, node.suppress)

@@ -165,7 +165,7 @@ class tell_kernel:  # noqa: N801 - used as a function
             return
         error = self._seen.error
         if error is not None:
-            error.__traceback__ = self._seen.traceback
+            error.with_traceback(self._seen.traceback)
         try:
             self._connection.send_bytes(pickle.dumps((told, pack_error(error)), pickle.HIGHEST_PROTOCOL))
             if self._connection.recv_bytes() == _UNREADABLE:
