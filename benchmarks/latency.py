@@ -18,6 +18,7 @@ def plan(*, size: str, repeats: int | None = None) -> list[Section]:
     """
     rounds = rounds_for(size, repeats, full=2)
     jobs, noops = {"full": (20, 100_000), "quick": (8, 100_000), "smoke": (1, 500)}[size]
+    held = 10_000_000 if size != "smoke" else 10_000
     return [
         Section(
             "From the call to the start of the first item, threads",
@@ -47,6 +48,19 @@ def plan(*, size: str, repeats: int | None = None) -> list[Section]:
             (
                 Target("a range", SECONDS.title, 0.2, is_least=False),
                 Target("a list of texts", SECONDS.title, 0.2, is_least=False),
+            ),
+            rounds,
+        ),
+        Section(
+            f"Until nbf.map returns, arguments that hold {held:,} numbers",
+            (
+                Contender("in 1,000 lists", "call", "lists", held),
+                Contender("in one list for all", "call", "shared", held),
+            ),
+            (SECONDS,),
+            (
+                Target("in 1,000 lists", SECONDS.title, 0.02, is_least=False),
+                Target("in one list for all", SECONDS.title, 0.02, is_least=False),
             ),
             rounds,
         ),

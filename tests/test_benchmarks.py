@@ -34,6 +34,7 @@ TITLES = [
     "first item, threads",
     "%load_ext",
     "until nbf.map returns",
+    "arguments that hold",
     "few no-op items to many",
     "memory of a job",
     "sent to Prefect",

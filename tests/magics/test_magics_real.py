@@ -41,6 +41,22 @@ def test_map_maps_over_the_futures_of_another_job(nb):
     assert nb.ns["second"].result(60) == [2, 5, 10]
 
 
+def test_map_makes_the_calls_that_python_makes(nb):
+    nb("from pathlib import Path")
+    nb("job = %map -q Path(['a', 'b'], 'c')")
+    assert [str(path) for path in nb.ns["job"].result(60)] == ["a/c", "b/c"]
+    told = nb.run("%map -q (lambda width, height: 0)(zip([1], [2]))").usage_error
+    assert "nbf.starmap(<lambda>, ...)" in told
+
+
+def test_map_of_a_cell_goes_over_what_a_loop_goes_over(nb, recwarn):
+    nb("from collections import namedtuple; point = namedtuple('Point', 'x y')(3, 4)")
+    for head, values in (("{'a': 1, 'b': 2}", ["a", "b"]), ("point", [3, 4])):
+        nb(f"%%map -q -o job x in {head}\nx")
+        assert nb.ns["job"].result(60) == values
+    assert [str(one.message) for one in recwarn if one.category is UserWarning] == []
+
+
 def test_a_generator_that_raises_is_told_in_one_line(nb):
     assert (
         "The iterable for 'x' raised ZeroDivisionError" in nb.run("%%map x in (1 / n for n in [1, 0])\nx").usage_error

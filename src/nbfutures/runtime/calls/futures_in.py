@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["find_futures", "may_hold_futures"]
 
-_MOST = 50_000
+_MOST = 30_000
 """Values of one level that are looked at before a job starts: some milliseconds."""
+_OPENED = 1_000
+"""Containers of one level that are opened, where there are too many values in all."""
 _DEEPEST = 8
 """Levels that are looked at before a job starts, where all count."""
 _BOXES: tuple[Any, ...] = (dict, list, tuple, set, frozenset)
+_EXACT = frozenset(_BOXES)
 
 
 class _Role(enum.IntEnum):
@@ -120,13 +123,15 @@ def _unwrapped(values: Sequence[Any], roles: _Roles) -> Sequence[Any]:
 
 
 def _some_contents(boxes: Sequence[Any]) -> list[Any]:
-    if len(boxes) > _MOST:
-        boxes = [boxes[position] for position in spread(len(boxes), _MOST)]
-    is_all = sum(map(_size, boxes)) <= _MOST
-    share = max(_MOST // max(len(boxes), 1), 2)
+    sizes = map(len if _EXACT.issuperset(map(type, boxes)) else _size, boxes)
+    if len(boxes) <= _MOST and sum(sizes) <= _MOST:
+        return [value for box in boxes for value in _contents(box)]
+    if len(boxes) > _OPENED:
+        boxes = [boxes[position] for position in spread(len(boxes), _OPENED)]
+    share = _MOST // len(boxes)
     some: list[Any] = []
     for box in boxes:
-        some.extend(_contents(box) if is_all or _size(box) <= share else _ends(box, share // 2))
+        some.extend(_contents(box) if _size(box) <= share else _ends(box, share // 2))
     return some
 
 
@@ -136,12 +141,12 @@ def _some_contents(boxes: Sequence[Any]) -> list[Any]:
 def _contents(box: Any) -> Iterable[Any]:
     if issubclass(type(box), dict):
         return dict.values(box)
-    contents: Iterable[Any] = _base_of(box).__iter__(box)
+    contents: Iterable[Any] = box if type(box) in _EXACT else _base_of(box).__iter__(box)
     return contents
 
 
 def _size(box: Any) -> int:
-    size: int = _base_of(box).__len__(box)
+    size: int = len(box) if type(box) in _EXACT else _base_of(box).__len__(box)
     return size
 
 
