@@ -24,15 +24,6 @@ _LOOK_SECONDS = 1.0
 _REASON = "Cancelled by an interrupt. Run it with job.retry()."
 
 
-class _Depth(threading.local):
-    """How many jobs the current thread serves, one within an item of the other."""
-
-    jobs = 0
-
-
-_depth = _Depth()
-
-
 class _Call:
     """A call that one thread makes for another."""
 
@@ -78,8 +69,8 @@ class CallingThread:
     Prefect's engine, the dispatcher and the bookkeeping stay in threads of their own: an interrupt, which Python raises
     in whatever the main thread is just doing, meets an item or this loop, and nothing else.
 
-    An interrupt cancels the job, the item that runs included. A second one, before the job has come to its end, leaves
-    the job alone and goes on to the cell.
+    An interrupt cancels the job, the item that runs included, and goes on to the cell once the job has come to its end;
+    a second one does so at once.
 
     Args:
         run: The job.
@@ -121,8 +112,7 @@ class CallingThread:
         """Make the job's calls in the current thread until the job is done.
 
         Raises:
-            KeyboardInterrupt: At a second interrupt; at the first only within an item of another inline job, which
-                is interrupted as well.
+            KeyboardInterrupt: If it was interrupted: once the job has come to its end, or at the second interrupt.
         """
         if self._server is threading.current_thread():
             # An item that retries others of its own job: they are called when it has ended.
@@ -131,7 +121,6 @@ class CallingThread:
             self._server = threading.current_thread()
             self._is_left = False
             self._run.on_done(lambda: self._bell.put(None))
-            _depth.jobs += 1
             is_interrupted = False
             try:
                 while not self._run.state.is_done:
@@ -147,10 +136,12 @@ class CallingThread:
                 self._give_up()
                 raise
             finally:
-                _depth.jobs -= 1
                 self._server = None
-        if is_interrupted and _depth.jobs:
-            raise KeyboardInterrupt
+        if is_interrupted:
+            raise KeyboardInterrupt(
+                f"{self._run.name!r} was cancelled by the interrupt. %jobs {self._run.name} is the job, and its "
+                f"retry() runs the rest."
+            )
 
     def _make_calls(self) -> None:
         while not self._run.state.is_done:
