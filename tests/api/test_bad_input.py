@@ -41,14 +41,18 @@ def test_a_call_that_does_not_fit_is_refused_with_the_signature(jobs):
     assert jobs == []
 
 
-def test_an_iterable_that_raises_half_way_is_refused_with_what_came_before(jobs):
-    def pages():
-        yield 1
-        yield 2
-        raise ConnectionError("no more pages")
+def test_a_sized_iterable_that_raises_half_way_is_refused_with_what_came_before(jobs):
+    class Pages:
+        def __len__(self):
+            return 3
+
+        def __iter__(self):
+            yield 1
+            yield 2
+            raise ConnectionError("no more pages")
 
     with pytest.raises(MapArgumentsError, match="no more pages after 2 items; nothing was submitted") as told:
-        nbf.map(abs, pages())
+        nbf.map(abs, Pages())
     assert told.value.items == [1, 2]
     assert jobs == []
 

@@ -76,6 +76,14 @@ def interrupt():
         time.sleep(0.001)
 
 
+def interrupted(call):
+    """Make a call that is interrupted, and return the job, which the session knows."""
+    with pytest.raises(KeyboardInterrupt, match="is the job, and its retry"):
+        call()
+    [job, *_] = [one for one in nbf.api.session_jobs() if one.counts.cancelled]
+    return job
+
+
 async def interrupt_async():
     threading.Timer(0.1, _thread.interrupt_main).start()
     await asyncio.sleep(10)
@@ -97,7 +105,7 @@ def test_an_interrupt_cancels_the_item_and_the_rest_and_a_retry_runs_them(is_asy
         return x
 
     made = work_async if is_async else work
-    job = inline.options(retries=3).map(task(made) if is_task else made, range(6))
+    job = interrupted(lambda: inline.options(retries=3).map(task(made) if is_task else made, range(6)))
     assert job.is_done
     assert kinds_of(job) == ["completed"] * 2 + ["cancelled"] * 4
     assert job.values() == [0, 1, None, None, None, None]
@@ -111,7 +119,9 @@ def test_an_interrupt_cancels_the_item_and_the_rest_and_a_retry_runs_them(is_asy
 
 
 def test_an_interrupt_between_items_cancels_the_rest():
-    job = inline.options(rate=0.01).map(lambda x: threading.Timer(0.3, _thread.interrupt_main).start(), range(3))
+    job = interrupted(
+        lambda: inline.options(rate=0.01).map(lambda x: threading.Timer(0.3, _thread.interrupt_main).start(), range(3))
+    )
     assert kinds_of(job) == ["completed", "cancelled", "cancelled"]
 
 
@@ -119,7 +129,7 @@ def test_an_interrupt_while_it_waits_for_another_job_cancels_it(gate):
     other = nbf.submit(gate, 1)
     gate.wait_for(1)
     threading.Timer(0.3, _thread.interrupt_main).start()
-    job = inline.options(wait_for=other).map(lambda x: x, range(3))
+    job = interrupted(lambda: inline.options(wait_for=other).map(lambda x: x, range(3)))
     assert kinds_of(job) == ["cancelled"] * 3
     gate.open()
 
@@ -135,7 +145,7 @@ def test_an_interrupt_within_a_job_of_an_item_ends_both():
             work(x)
         return x
 
-    job = inline.map(outer, range(3))
+    job = interrupted(lambda: inline.map(outer, range(3)))
     assert kinds_of(job) == ["completed", "cancelled", "cancelled"]
     assert not inner
 

@@ -167,8 +167,10 @@ def test_lists_of_different_lengths_are_said_at_both_until_one_is_changed(notebo
 
 
 def test_an_iterable_that_raises_is_said_in_words(notebook):
-    form = notebook.run("def f(x): ...\ndef broken():\n    yield 1\n    raise OSError('gone')").form("f")
-    assert refuse(fill(form, x=over("broken()"))) == {}
+    form = notebook.run(
+        "def f(x): ...\nclass Broken(list):\n    def __iter__(self):\n        yield 1\n        raise OSError('gone')"
+    ).form("f")
+    assert refuse(fill(form, x=over("Broken()"))) == {}
     assert "OSError: gone" in form.problem
 
 

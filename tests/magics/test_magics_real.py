@@ -57,10 +57,10 @@ def test_map_of_a_cell_goes_over_what_a_loop_goes_over(nb, recwarn):
     assert [str(one.message) for one in recwarn if one.category is UserWarning] == []
 
 
-def test_a_generator_that_raises_is_told_in_one_line(nb):
-    assert (
-        "The iterable for 'x' raised ZeroDivisionError" in nb.run("%%map x in (1 / n for n in [1, 0])\nx").usage_error
-    )
+def test_a_generator_that_raises_is_told_by_the_job(nb):
+    nb("%%map -o job x in (1 / n for n in [1, 0])\nx")
+    assert nb.ns["job"].wait(60)
+    assert "The iterator for 'x' raised ZeroDivisionError: division by zero after 1 items" in repr(nb.ns["job"])
 
 
 def test_what_is_not_iterable_is_told_in_one_line(nb):

@@ -70,7 +70,8 @@ def test_debugger_interrupt_and_debug_work_as_for_code_of_the_cell(notebook, tmp
         eventually((tmp_path / "hangs").exists)
         notebook.interrupt()
 
-    notebook("job = inline.map(hang, range(5))", then=interrupt)
+    assert "'hang' was cancelled by the interrupt" in notebook("inline.map(hang, range(5))", then=interrupt)
+    notebook("job = %jobs hang")
     assert notebook("job.values(), job.counts.cancelled") == "([0, 1, None, None, None], 3)"
     assert "Interrupted while it ran" in notebook("job.result()")
     told = notebook("%debug", "p 'x is', x", "q")

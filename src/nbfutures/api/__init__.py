@@ -92,7 +92,7 @@ def map(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:  # noqa: A
     """Call `fn` for each element, concurrently, in the background. Does not block, but with the runner "inline".
 
     With the runner "inline" the items run here and now, one after the other: the job that is returned is done.
-    A KeyboardInterrupt cancels the item that runs and the rest then; it is raised only where it comes a second time.
+    A KeyboardInterrupt cancels the item that runs and the rest then, and is raised when the job has come to its end.
 
     Lists, arrays, iterators and the like are mapped over; texts, files, records such as models and named tuples, and
     `unmapped(...)` are given to every call. A dict, a DataFrame or a class is mapped over if nothing else is. Where an

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.api.brief_errors import with_brief_errors
+from nbfutures.api.brief_errors import note_started, with_brief_errors
 from nbfutures.api.job import Job
 from nbfutures.errors import MapArgumentsError
 from nbfutures.model.options import RUNNERS, JobOptions, check_background
@@ -166,7 +166,13 @@ def attached(name: str) -> Job:
 def _started(run: JobRun, *, single: bool) -> Job:
     job = Job(run, single=single)
     run.owner = job
-    run.start()
+    note_started(run)
+    try:
+        run.start()
+    except KeyboardInterrupt as error:
+        # A magic binds its variable all the same.
+        error.job = job  # type: ignore[attr-defined]
+        raise
     return job
 
 

@@ -101,9 +101,17 @@ class Request:
 
         Raises:
             UsageError: If the job cannot be made as it was asked for.
+            KeyboardInterrupt: If it was interrupted, once a job that runs inline has come to its end.
         """
-        with errors_in_one_line():
-            job = submit(api.options(**self.options))
+        try:
+            with errors_in_one_line():
+                job = submit(api.options(**self.options))
+        except KeyboardInterrupt as error:
+            # Of a job that ran inline: what has ended of it is there, and the rest can be retried.
+            job = getattr(error, "job", None)
+            if job is not None and self.out:
+                self.shell.push({self.out: job})
+            raise
         if self.out:
             self.shell.push({self.out: job})
         if self.is_blocking:

@@ -114,8 +114,8 @@ class CallingThread:
     Prefect's engine, the dispatcher and the bookkeeping stay in threads of their own: an interrupt, which Python raises
     in whatever the main thread is just doing, meets an item or this loop, and nothing else.
 
-    An interrupt cancels the job, the item that runs included. A second one, before the job has come to its end, leaves
-    the job alone and goes on to the cell.
+    An interrupt cancels the job, the item that runs included, and goes on to the cell once the job has come to its end;
+    a second one does so at once.
 
     Args:
         run: The job.
@@ -157,8 +157,7 @@ class CallingThread:
         """Make the job's calls in the current thread until the job is done.
 
         Raises:
-            KeyboardInterrupt: At a second interrupt; at the first only within an item of another inline job, which
-                is interrupted as well.
+            KeyboardInterrupt: If it was interrupted: once the job has come to its end, or at the second interrupt.
         """
         if self._server is threading.current_thread():
             # An item that retries others of its own job: they are called when it has ended.
@@ -167,8 +166,8 @@ class CallingThread:
             self._server = threading.current_thread()
             self._is_left = False
             self._run.on_done(lambda: self._bell.put(None))
-            _depth.jobs += 1
             is_interrupted = False
+            _depth.jobs += 1
             try:
                 while not self._run.state.is_done:
                     try:
@@ -185,8 +184,12 @@ class CallingThread:
             finally:
                 _depth.jobs -= 1
                 self._server = None
-        if is_interrupted and _depth.jobs:
-            raise Interrupt
+        if is_interrupted:
+            # Within an item of another job, that one is interrupted, too.
+            raise (Interrupt if _depth.jobs else KeyboardInterrupt)(
+                f"{self._run.name!r} was cancelled by the interrupt. %jobs {self._run.name} is the job, and its "
+                f"retry() runs the rest."
+            )
 
     def _make_calls(self) -> None:
         while not self._run.state.is_done:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from nbfutures.model.job_state import JobState
     from nbfutures.model.options import JobOptions
     from nbfutures.model.outcome import Outcome, OutcomeKind
-    from nbfutures.runtime.calls.stream import ItemStream
     from nbfutures.runtime.server.lease import ServerLease
 
 __all__ = ["Caller", "Connected", "Connection", "Run", "Work"]
@@ -38,8 +37,8 @@ class Work(Protocol):
         ...
 
     @property
-    def stream(self) -> ItemStream | None:
-        """Where items come from while the job runs, if they come from iterators."""
+    def stream(self) -> Any:
+        """Where items come from while the job runs, if they come from iterators: an `ItemStream`, or `None`."""
         ...
 
     def all_indices(self) -> Sequence[int]:

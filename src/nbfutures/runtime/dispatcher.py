@@ -9,11 +9,12 @@ from nbfutures.errors import ItemCancelledError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime import capture
+from nbfutures.runtime.calls.stream import StreamQueue
 from nbfutures.runtime.countdown import Countdown
 from nbfutures.runtime.feed import Feed
 from nbfutures.runtime.limits.keeper import Keeper
 from nbfutures.runtime.limits.no_limit import NO_LIMIT
-from nbfutures.runtime.work_queue import StreamQueue, WorkQueue
+from nbfutures.runtime.work_queue import WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemCancelledError, JobCrashedError, MapArgumentsError
 from nbfutures.model.outcome import ATOMS, OutcomeKind
+from nbfutures.runtime.work_queue import WorkQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.contracts import Run
-    from nbfutures.runtime.work_queue import StreamQueue
 
-__all__ = ["ItemStream", "Kept", "is_unsized", "reader_of"]
+__all__ = ["ItemStream", "Kept", "StreamQueue", "is_unsized", "reader_of"]
 
 _PUBLISHED_PER_FRESH = 8
 """Items that wait to be handed out for each that was read and is not among them yet: telling of each costs time."""
@@ -30,6 +30,10 @@ _KEPT_BYTES = 1_000
 """What is larger is let go of when its item has completed."""
 _KEPT_DEPTH = 3
 _KEPT_LENGTH = 30
+_MOST_AHEAD = 1024
+"""Items that wait to be handed out, however fast they are taken."""
+_PATIENCE_SECONDS = 0.3
+"""A lane that finds nothing waits so long for more before it ends."""
 _LOOK_SECONDS = 1.0
 
 
@@ -367,3 +371,123 @@ class ItemStream:
         if self._queue is not None:
             self._queue.close()
         self._wake()
+
+
+class StreamQueue(WorkQueue):
+    """A queue whose items come from iterators while the job runs; asks for more as its items are taken.
+
+    Args:
+        needed: Items that the job's workers can have at once: as many wait here, and more where that was too few.
+        rate: As for every queue.
+        now: As for every queue.
+    """
+
+    def __init__(self, needed: int, *, rate: float | None, now: Callable[[], float]) -> None:
+        super().__init__((), rate=rate, now=now)
+        self._needed = needed
+        self._ahead = needed
+        self._stream: ItemStream | None = None
+        self._wanted = threading.Event()
+        self._holds_back = False
+        self._changed = threading.Condition()
+
+    @property
+    def may_get_more(self) -> bool:  # type: ignore[override]
+        """Whether the iterators have not ended."""
+        return self._stream is not None
+
+    def open(self, stream: ItemStream) -> None:
+        """Have items come from a stream."""
+        self._stream = stream
+
+    def close(self) -> None:
+        """Expect no more."""
+        self._stream = None
+        self._wanted.set()
+        self._stir()
+
+    def pull(self) -> int | None:
+        """Take the next item, waiting a little where there is none yet; otherwise as every queue."""
+        while not self._halted.is_set():
+            if len(self):
+                index = super().pull()
+                if index is not None:
+                    return index
+            elif self._stream is None or not self._wait_for_more():
+                return None
+        return None
+
+    def put(self, indices: Iterable[int]) -> None:
+        """Add items that can run now."""
+        super().put(indices)
+        self._stir()
+
+    def halt(self) -> None:
+        """Hand out nothing more until `go_on`, and ask for nothing."""
+        super().halt()
+        self._stir()
+
+    def go_on(self) -> None:
+        """Hand out items again."""
+        super().go_on()
+        self.ask()
+
+    def try_pull_many(self, most: int) -> list[int]:
+        """Take up to so many items that may start now; never waits."""
+        pulled = super().try_pull_many(most)
+        self._note_taken(is_dry=len(pulled) < most)
+        return pulled
+
+    def ask(self) -> None:
+        """Have the stream look whether there is room for more."""
+        if not self._wanted.is_set():
+            self._wanted.set()
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether nothing is handed out."""
+        return self._halted.is_set()
+
+    def wait_until_wanted(self) -> int:
+        """Block until there is room for more items; on the thread that reads them.
+
+        Returns:
+            For how many; 0 if nothing more will be wanted.
+        """
+        while (stream := self._stream) is not None:
+            self._wanted.clear()
+            if not self._halted.is_set() and (room := stream.room(len(self._ready), self._ahead, self._needed)):
+                return room
+            stream.publish()
+            self._holds_back = True
+            if not self._wanted.wait(_LOOK_SECONDS):
+                self._ahead = max(self._ahead // 2, self._needed)
+            self._holds_back = False
+        return 0
+
+    def _take(self) -> int | None:
+        index = super()._take()
+        self._note_taken(is_dry=index is None)
+        return index
+
+    def _note_taken(self, *, is_dry: bool) -> None:
+        if 2 * len(self._ready) > self._ahead:
+            return
+        if is_dry and self._holds_back:
+            # There was room for more, which would have been there by now.
+            self._holds_back = False
+            self._ahead = min(2 * self._ahead, max(_MOST_AHEAD, self._needed))
+        if not self._wanted.is_set():
+            self._wanted.set()
+
+    def _wait_for_more(self) -> bool:
+        """Wait for an item, the end, or a halt; return whether there is one of them soon enough."""
+        self._note_taken(is_dry=True)
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: bool(self._ready) or self._stream is None or self._halted.is_set(), _PATIENCE_SECONDS
+            )
+
+    def _stir(self) -> None:
+        with self._changed:
+            self._changed.notify_all()

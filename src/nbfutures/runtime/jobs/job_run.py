@@ -115,6 +115,15 @@ class JobRun:
         for stop in self._on_cancel:
             stop()
 
+    def abandon(self) -> None:
+        """Cancel the job: the call that starts it was interrupted, so that nobody gets to hold it. Does not block."""
+        reason = "Cancelled since the call that started it was interrupted. Run it with job.retry()."
+        self.cancel(reason)
+        if self.thread is None or self.thread.ident is None:
+            # Interrupted before its thread had begun, which would settle the items.
+            self.settle_open(OutcomeKind.CANCELLED, ItemCancelledError(reason))
+            self.state.set_open_ended(is_open=False)
+
     def pause(self) -> None:
         """Start no further items until `resume`; what runs goes on.
 
