@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,15 +29,18 @@ def main(ignored: list[str]) -> int:
     printed = {name: _BUILD / f"tests-of-{name}.txt" for name in _GROUPS}
     # Not by `&` of a shell, whose commands ignore interrupts: some tests interrupt themselves.
     with ExitStack() as stack:
+        # Directories of their own: pytest removes what it takes for left over by other runs.
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True)))
         running = []
         for name, folders in _GROUPS.items():
             output = stack.enter_context(printed[name].open("wb"))
             arguments = [folder for folder in folders if folder not in ignored]
             running.append(
-                stack.enter_context(subprocess.Popen(_pytest(*arguments), stdout=output, stderr=output))  # noqa: S603
+                stack.enter_context(subprocess.Popen(_pytest(place / name, *arguments), stdout=output, stderr=output))  # noqa: S603
             )
         try:
-            statuses = [subprocess.call(_pytest(*(f"--ignore={folder}" for folder in [*grouped, *ignored])))]  # noqa: S603
+            rest = [f"--ignore={folder}" for folder in [*grouped, *ignored]]
+            statuses = [subprocess.call(_pytest(place / "others", *rest))]  # noqa: S603
             statuses += [group.wait() for group in running]
         finally:
             for group in running:
@@ -46,8 +50,8 @@ def main(ignored: list[str]) -> int:
     return next(filter(None, statuses), 0)
 
 
-def _pytest(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pytest", *arguments]
+def _pytest(place: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", f"--basetemp={place}", *arguments]
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _end_session():
     for run in get_session().jobs:
         run.cancel()
         if run.thread is not None:
-            run.thread.join(30)
+            run.thread.join(120)
     api.close()
     servers = sys.modules.get("prefect.server.api.server")
     # Prefect starts one where it is asked for anything without an address.

@@ -48,7 +48,7 @@ class Kernel:
     def stderr(self):
         return "\n".join(self._errors)
 
-    def read(self, timeout=90):
+    def read(self, timeout=240):
         """Return the next line that it prints."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -65,12 +65,12 @@ class Kernel:
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
-    def end(self, timeout=60):
+    def end(self, timeout=120):
         """Say nothing more, wait for its end, and return its exit status and what it printed and was not read."""
         self._process.stdin.close()
         status = self._process.wait(timeout)
         for reader in self._readers:
-            reader.join(10)
+            reader.join(120)
         left = []
         while not self._lines.empty():
             left.append(self._lines.get())
@@ -79,6 +79,6 @@ class Kernel:
     def kill(self):
         if self._process.poll() is None:
             self._process.kill()
-        self._process.wait(10)
+        self._process.wait(120)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             stream.close()

@@ -27,7 +27,7 @@ def holds_for(predicate, seconds, interval=0.05):
     return True
 
 
-def end_jobs(session, timeout=60):
+def end_jobs(session, timeout=120):
     """Have a session without jobs: cancel those that run, and fail where one does not end."""
     from nbfutures.api import session_jobs
 

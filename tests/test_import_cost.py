@@ -24,7 +24,7 @@ LIGHT_MODULES = [
 def modules_loaded_by(statement: str) -> set[str]:
     """Run a statement in a fresh interpreter and return the names of all modules that are loaded then."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     return set(json.loads(done.stdout))
 
 

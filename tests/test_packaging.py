@@ -196,7 +196,7 @@ def test_binder_start_runs_what_it_is_given_whatever_becomes_of_the_server(tmp_p
     stand_in.chmod(0o755)
     settings = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     command = [str(ROOT / "binder" / "start"), "bash", "-c", 'echo "$1"; exit 7', "-", "two words"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, env=settings)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=settings)
     assert (done.stdout, done.stderr, done.returncode) == ("two words\n", "", 7)
 
 
@@ -211,7 +211,7 @@ def test_binder_prepares_the_database_of_the_local_server(tmp_path):
 
 def test_the_wheel_holds_every_file_of_the_package(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
     [wheel] = tmp_path.glob("*.whl")
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("nbfutures/")}
     source = ROOT / "src"

@@ -27,7 +27,7 @@ def join(jobs):
     def join():
         for run in jobs:
             if run.thread is not None:
-                run.thread.join(60)
+                run.thread.join(120)
                 assert not run.thread.is_alive()
 
     return join
@@ -49,7 +49,7 @@ def _warm(name):
     submitter = nbf.options(runner=name, workers=2)
     if name not in _warm_runners:
         _warm_runners.add(name)
-        assert submitter.map(abs, [-1, -2, -3]).result(120) == [1, 2, 3]
+        assert submitter.map(abs, [-1, -2, -3]).result(240) == [1, 2, 3]
     return submitter
 
 

@@ -107,7 +107,7 @@ def behave_oddly(x):
 def odd(request, server):
     """A job with a bit of everything."""
     job = nbf.map(request.param, INPUTS)
-    assert job.wait(60)
+    assert job.wait(120)
     return job
 
 
@@ -155,7 +155,7 @@ def test_an_item_that_tries_to_end_everything_has_failed_and_the_others_go_on(ki
         return x
 
     job = nbf.options(workers=1).map(kind(work), [0, KeyboardInterrupt, 2, SystemExit, GeneratorExit, 5])
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.values() == [0, None, 2, None, None, 5]
     assert job.failed["error"].tolist() == ["KeyboardInterrupt", "SystemExit", "GeneratorExit"]
     assert [type(job[index].exception()) for index in (1, 3, 4)] == [KeyboardInterrupt, SystemExit, GeneratorExit]
@@ -164,7 +164,7 @@ def test_an_item_that_tries_to_end_everything_has_failed_and_the_others_go_on(ki
 
 def test_an_item_that_did_not_fail_has_no_failure():
     job = nbf.map(lambda x: 1 / x, [1, 0])
-    assert job.wait(60)
+    assert job.wait(120)
     with pytest.raises(NbfuturesError, match=r"Item 0 did not fail: it completed\. Failed: 1\."):
         job.failure(0)
     with pytest.raises(IndexError):
@@ -176,7 +176,7 @@ def test_very_many_items_are_submitted_and_cancelled_at_once(gate):
     gate.wait_for(1)
     job.cancel()
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.cancelled == 199_999
 
 
@@ -190,18 +190,18 @@ def square(x):
 job, flow = nbf.map(square, range(20)), nbf.run(lambda: 5)
 for one in (job, flow):
     try:
-        one.result(60)
+        one.result(120)
     except Exception as error:
         print(type(error).__name__, error, flush=True)
 counts = job.counts
 print(job.is_done, counts.cancelled, counts.total, len(job.frame()), flush=True)
 try:
-    job[3].result(60)
+    job[3].result(120)
 except Exception as error:
     print(type(error).__name__, error, flush=True)
 print(repr(job).splitlines()[0], flush=True)
 sys.stdin.readline()
-print(job.retry().result(60) == [x * x for x in range(20)], flush=True)
+print(job.retry().result(120) == [x * x for x in range(20)], flush=True)
 """
 
 
@@ -231,8 +231,8 @@ def test_an_index_that_is_none_says_which_there_are(odd):
 
 def test_a_name_that_no_database_takes_is_shown_and_the_job_ends(kind):
     job = nbf.options(name="a\x00b\ud800c").map(kind(lambda x: -x), [-1])
-    assert job.result(60) == [1]
-    job._run.thread.join(60)
+    assert job.result(120) == [1]
+    job._run.thread.join(120)
     assert not job._run.thread.is_alive()
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(job._run.flow_run_id)

@@ -37,7 +37,7 @@ def test_the_error_of_an_item_keeps_its_frames():
 
     job = nbf.map(nested, [1])
     with pytest.raises(NbfuturesError) as raised:
-        job.result(60)
+        job.result(120)
     assert "nested" in [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
 
 

@@ -87,7 +87,7 @@ def test_a_flow_that_waits_for_workers_says_so_and_ends_when_it_is_cancelled(tar
     eventually(lambda: job.snapshot.note == "waiting for a worker: %serve unserved")
     assert "waiting for a worker: %serve unserved" in repr(job)
     cancel(job)
-    assert job.wait(15)
+    assert job.wait(120)
     assert [one.kind.value for one in job.outcomes()] == ["cancelled"] * 2
     assert f"{job.name}: cancelled" in repr(job)
     assert "waiting" not in repr(job)
@@ -101,8 +101,8 @@ def test_the_thread_of_an_async_flow_ends_with_its_job(join):
     eventually(lambda: len(job) == 1)
     thread = job._run.thread
     job.cancel()
-    assert job.wait(15)
-    thread.join(15)
+    assert job.wait(120)
+    thread.join(120)
     assert not thread.is_alive()
 
 
@@ -124,9 +124,9 @@ def test_a_flow_that_was_left_in_its_thread_calls_nothing_more(tmp_path):
     file_gate.wait_for(1)
     thread = job._run.thread
     job.cancel()
-    assert job.wait(15)
+    assert job.wait(120)
     file_gate.open()
-    thread.join(30)
+    thread.join(120)
     assert not thread.is_alive()
     assert len(after) == 1
     assert len(job) == 1
@@ -150,11 +150,11 @@ def test_task_runs_of_a_flow_that_wait_for_a_tag_do_not_run_later(tag, cancel):
     eventually(lambda: len(job) == 4)
     thread = job._run.thread
     cancel(job)
-    assert job.wait(15)
+    assert job.wait(120)
     assert job.counts.cancelled == 4
     # Prefect gives the slot to those that waited.
     tag()
-    thread.join(30)
+    thread.join(120)
     assert not thread.is_alive()
     assert ran == []
     assert f"{job.name}: cancelled" in repr(job)
@@ -177,10 +177,10 @@ def test_a_task_that_waits_for_a_tag_where_it_is_called_does_not_run_later(tag):
     eventually(lambda: len(job) == 1)
     thread = job._run.thread
     job.cancel()
-    assert job.wait(15)
+    assert job.wait(120)
     assert job.counts.cancelled == 1
     tag()
-    thread.join(30)
+    thread.join(120)
     assert not thread.is_alive()
     assert ran == []
 
@@ -200,7 +200,7 @@ def test_a_flow_that_is_cancelled_in_the_middle_says_cancelled(gate, cancel):
     cancel(job)
     eventually(job._run.stopped.is_set)
     gate.open()
-    assert job.wait(30)
+    assert job.wait(120)
     told = repr(job)
     assert told.startswith("steps: cancelled in ")
     assert "ItemCancelledError" not in told
@@ -213,7 +213,7 @@ def test_a_flow_that_is_cancelled_before_it_begins_says_cancelled(gate):
     began = []
     job = nbf.options(wait_for=[first]).run(flow(lambda: began.append(1), name="later"))
     job.cancel()
-    assert job.wait(30)
+    assert job.wait(120)
     gate.open()
     assert repr(job).startswith("later: cancelled")
     assert "Run it again" in job.snapshot.note
@@ -224,9 +224,9 @@ def test_a_flow_that_is_cancelled_before_it_begins_says_cancelled(gate):
 
 def test_no_number_of_workers_is_told_of_what_other_code_runs(gate):
     job = nbf.run(flow(lambda: prefect.futures.wait(task(abs).map([1, -2, 3])), name="counts"))
-    assert job.wait(60)
+    assert job.wait(120)
     tracked = nbf.track([nbf.map(abs, [-1, -2])[0]])
-    assert tracked.wait(60)
+    assert tracked.wait(120)
     assert job.snapshot.workers == tracked.snapshot.workers == 0
     assert "worker" not in repr(job) + repr(tracked)
 
@@ -244,7 +244,7 @@ def test_a_deployment_that_does_not_exist_is_told_with_what_to_do():
         return run_deployment("no/such", _sync=True)
 
     job = nbf.run(asks)
-    assert job.wait(60)
+    assert job.wait(120)
     assert "ObjectNotFound: Prefect knows no such deployment" in job.snapshot.note
     assert "nbf.serve(flow, name=...)" in str(job.failure(0).error)
     assert "Prefect knows no such deployment" in job.errors().to_string()

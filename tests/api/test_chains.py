@@ -26,7 +26,7 @@ def same(x):
 def values(server):
     """A job with the values 1, 2 and 3."""
     job = nbf.map(same, [1, 2, 3])
-    assert job.wait(60)
+    assert job.wait(120)
     return job
 
 
@@ -34,7 +34,7 @@ def values(server):
 def inverted(server):
     """A job with a value, a failure and a value."""
     job = nbf.map(invert, [1, 0, 2])
-    assert job.wait(60)
+    assert job.wait(120)
     return job
 
 
@@ -51,7 +51,7 @@ def test_an_item_starts_as_soon_as_the_one_that_it_depends_on_has_ended(kind, ga
     assert not first.is_done
     assert second.counts.waiting == 2
     gate.open()
-    assert second.result(60) == [0, 2, 4, 6]
+    assert second.result(120) == [0, 2, 4, 6]
 
 
 @pytest.mark.kinds("function", "task")
@@ -61,13 +61,13 @@ def test_a_job_its_futures_its_slices_and_plain_values_are_mapped_alike(kind):
 
     values = nbf.map(same, [1, 2, 3])
     job = nbf.map(kind(together), values, list(values), tuple(values), [7, 8, 9], e=values[:3])
-    assert job.result(60) == [[1, 1, 1, 7, 1], [2, 2, 2, 8, 2], [3, 3, 3, 9, 3]]
+    assert job.result(120) == [[1, 1, 1, 7, 1], [2, 2, 2, 8, 2], [3, 3, 3, 9, 3]]
 
 
 @pytest.mark.kinds("function", "async function", "task")
 def test_what_depends_on_a_failure_is_skipped_and_the_rest_runs(kind, inverted):
     second = nbf.map(kind(double), inverted)
-    assert second.wait(60)
+    assert second.wait(120)
     assert kinds_of(second) == ["completed", "skipped", "completed"]
     assert second.values() == [2.0, None, 1.0]
     with pytest.raises(ItemSkippedError):
@@ -79,14 +79,14 @@ def test_what_depends_on_a_failure_is_skipped_and_the_rest_runs(kind, inverted):
 def test_what_was_skipped_runs_after_its_cause_was_mended():
     first = nbf.map(invert, [1, 0])
     second = nbf.map(task(double), first)
-    assert second.wait(60)
+    assert second.wait(120)
     first.retry(lambda x: x)
-    assert second.retry().result(60) == [2.0, 0]
+    assert second.retry().result(120) == [2.0, 0]
 
 
 def test_a_chain_of_three_passes_values_and_skips_on(inverted):
     third = nbf.map(double, nbf.map(double, inverted))
-    assert third.wait(60)
+    assert third.wait(120)
     assert kinds_of(third) == ["completed", "skipped", "completed"]
     assert third.values() == [4.0, None, 2.0]
 
@@ -98,7 +98,7 @@ def test_a_failure_that_is_allowed_arrives_as_the_error(kind, inverted):
 
     one_by_one = [nbf.allow_failure(future) for future in inverted]
     job = nbf.map(kind(both), nbf.allow_failure(list(inverted)), one_by_one)
-    first, second, third = job.result(60)
+    first, second, third = job.result(120)
     assert (first, third) == ((1.0, 1.0), (0.5, 0.5))
     assert [type(error) for error in second] == [ZeroDivisionError] * 2
 
@@ -109,7 +109,7 @@ def test_what_was_cancelled_upstream_is_skipped_downstream(gate):
     gate.wait_for(1)
     first.cancel()
     gate.open()
-    assert second.wait(60)
+    assert second.wait(120)
     assert kinds_of(second) == ["completed", "skipped", "skipped"]
 
 
@@ -117,8 +117,8 @@ def test_what_was_cancelled_upstream_is_skipped_downstream(gate):
 def test_an_unmapped_job_is_its_values_for_every_item_and_a_single_call_its_value(kind, values):
     base = nbf.submit(double, 5)
     job = nbf.map(kind(lambda x, xs, y: (x, xs, y)), [7, 8], nbf.unmapped(values), nbf.unmapped(base))
-    assert job.result(60) == [(7, [1, 2, 3], 10), (8, [1, 2, 3], 10)]
-    assert nbf.submit(kind(double), base).result(60) == 20
+    assert job.result(120) == [(7, [1, 2, 3], 10), (8, [1, 2, 3], 10)]
+    assert nbf.submit(kind(double), base).result(120) == 20
 
 
 @pytest.mark.kinds("function", "task")
@@ -131,18 +131,18 @@ def test_the_value_of_a_single_call_is_mapped_over(kind, gate):
     assert len(job) == 0
     assert not job.is_done
     gate.open()
-    assert job.result(60) == [0, 2, 4]
+    assert job.result(120) == [0, 2, 4]
     assert len(job) == 3
 
 
 @pytest.mark.kinds("function", "task")
 def test_futures_inside_of_containers_are_found(kind, values):
     job = nbf.map(kind(same), [{"a": values[0], "b": [values[1]]}, {"a": (values[1], 5)}, {"all": list(values)}])
-    assert job.result(60) == [{"a": 1, "b": [2]}, {"a": (2, 5)}, {"all": [1, 2, 3]}]
+    assert job.result(120) == [{"a": 1, "b": [2]}, {"a": (2, 5)}, {"all": [1, 2, 3]}]
 
 
 def test_a_quoted_future_is_passed_as_it_is(values):
-    assert nbf.submit(lambda x: type(x).__name__, nbf.quote(values[0])).result(60) == "ItemFuture"
+    assert nbf.submit(lambda x: type(x).__name__, nbf.quote(values[0])).result(120) == "ItemFuture"
 
 
 # --- wait_for -------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_nothing_starts_before_what_it_is_to_wait_for_is_done(gate):
     eventually(lambda: "waiting" in after.snapshot.note)
     assert holds_for(lambda: not started, 0.15)
     gate.open()
-    assert after.wait(60)
+    assert after.wait(120)
     assert started == [0, 1, 2]
 
 
@@ -164,7 +164,7 @@ def test_nothing_starts_before_what_it_is_to_wait_for_is_done(gate):
 def test_if_what_it_is_to_wait_for_failed_all_is_skipped(pick, inverted):
     started = []
     after = nbf.options(wait_for=pick(inverted)).map(started.append, range(3))
-    assert after.wait(60)
+    assert after.wait(120)
     assert kinds_of(after) == ["skipped"] * 3
     assert "wait_for" in str(after[0].exception())
     assert started == []
@@ -177,8 +177,8 @@ def test_a_job_that_waits_for_another_can_be_cancelled(gate):
     gate.wait_for(1)
     after.cancel()
     chained.cancel()
-    assert after.wait(60)
-    assert chained.wait(60)
+    assert after.wait(120)
+    assert chained.wait(120)
     assert kinds_of(after) == ["cancelled"] * 3
     assert kinds_of(chained) == ["cancelled"]
     gate.open()
@@ -189,7 +189,7 @@ def test_a_job_that_waits_for_another_can_be_cancelled(gate):
 
 def test_a_job_over_the_value_of_a_failed_call_says_why_it_has_no_items():
     job = nbf.map(double, nbf.submit(invert, 0))
-    assert job.wait(60)
+    assert job.wait(120)
     assert len(job) == 0
     with pytest.raises(JobCrashedError, match="maps over did not complete"):
         job.result()
@@ -198,6 +198,6 @@ def test_a_job_over_the_value_of_a_failed_call_says_why_it_has_no_items():
 
 def test_a_job_over_a_value_that_cannot_be_mapped_says_so():
     job = nbf.map(double, nbf.submit(double, 2))
-    assert job.wait(60)
+    assert job.wait(120)
     with pytest.raises(MapArgumentsError, match="nothing to map over"):
         job.result()

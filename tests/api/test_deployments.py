@@ -77,7 +77,7 @@ def test_each_dict_is_a_flow_run_of_its_own_and_no_subflow(deployment, client, j
     for run in runs:
         deployment.set(run, Completed())
     # Nothing was persisted: there is nothing to be had.
-    assert job.result(30) == [None, None]
+    assert job.result(120) == [None, None]
     assert [outcome.output for outcome in job.outcomes()] == [None, None]
     join()
     assert client.read_flow_run(job._run.flow_run_id).state.is_completed()
@@ -96,7 +96,7 @@ def test_submit_makes_one_flow_run(deployment):
     (run,) = deployment.wait_for(1)
     assert (run.name, run.parameters, run.tags) == ("one 0", {"x": 1}, ["t"])
     deployment.set(run, Completed())
-    assert job.result(30) is None
+    assert job.result(120) is None
 
 
 def test_parameters_can_be_the_results_of_another_job(deployment):
@@ -114,7 +114,7 @@ def test_an_item_whose_parameters_failed_is_skipped(deployment):
     (run,) = deployment.wait_for(1)
     assert run.parameters == {"x": 1}
     deployment.set(run, Completed())
-    assert job.wait(30)
+    assert job.wait(120)
     assert job.frame()["outcome"].tolist() == ["skipped", "completed"]
 
 
@@ -133,7 +133,7 @@ def test_a_persisted_result_is_the_value_and_one_that_cannot_be_read_is_told(dep
     file.unlink()
     for run, end in zip(runs, (Completed(data=value), Completed(data=lost), Failed(data=error)), strict=True):
         deployment.set(run, end)
-    assert job.wait(30)
+    assert job.wait(120)
     assert job.values() == [[1, 2], None, None]
     # It completed, which is what counts; why there is no value stands with the item.
     assert job.frame()["outcome"].tolist() == ["completed", "completed", "failed"]
@@ -151,7 +151,7 @@ def test_how_a_flow_run_ends_is_how_the_item_ends(deployment):
         deployment.set(run, end)
     # Whoever deletes a flow run must not leave the job waiting for ever.
     deployment.delete(runs[4])
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.frame()["outcome"].tolist() == ["completed", "failed", "failed", "cancelled", "failed"]
     errors = [outcome.error for outcome in job.outcomes()]
     assert "it broke" in str(errors[1])
@@ -173,7 +173,7 @@ def test_flow_runs_that_run_are_counted(deployment):
     assert job[1].state.is_pending()
     for run in (first, *others):
         deployment.set(run, Completed())
-    assert job.wait(30)
+    assert job.wait(120)
     assert "worker" not in repr(job), "nobody knows how many there are"
 
 
@@ -187,7 +187,7 @@ def test_the_window_bounds_how_many_are_open(deployment):
     for run in (first, third):
         deployment.set(run, Completed())
     deployment.set(deployment.wait_for(4)[-1], Completed())
-    assert job.wait(30)
+    assert job.wait(120)
     assert job.counts.completed == 4
 
 
@@ -201,7 +201,7 @@ def test_pause_and_resume_hold_back_flow_runs_that_are_not_made(deployment):
     job.resume()
     for count in (2, 3):
         deployment.set(deployment.wait_for(count)[-1], Completed())
-    assert job.wait(30)
+    assert job.wait(120)
 
 
 def test_cancel_goes_through_prefect(deployment):
@@ -215,7 +215,7 @@ def test_cancel_goes_through_prefect(deployment):
         eventually(lambda run=run: deployment.state_of(run).is_cancelled())
     assert not job.is_done, "it runs until its worker says otherwise"
     deployment.set(running, Cancelled(message="stopped by its worker"))
-    assert job.wait(30)
+    assert job.wait(120)
     assert job.counts.cancelled == 10
     assert len(deployment.runs()) == 3, "no more are made"
     assert "stopped by its worker" in str(job.outcomes()[0].error)
@@ -228,7 +228,7 @@ def test_cancel_does_not_wait_for_a_worker_that_is_gone(deployment, monkeypatch)
     deployment.set(run, Running())
     eventually(lambda: job.counts.running == 1)
     job.cancel()
-    assert job.wait(30)
+    assert job.wait(120)
     assert "may be gone" in str(job.outcomes()[0].error)
     assert deployment.state_of(run).is_cancelling()
 
@@ -237,7 +237,7 @@ def test_fail_fast_cancels_what_is_open_and_makes_no_more(deployment):
     job = nbf.options(deployment=deployment.name, in_flight=2, fail_fast=True).map(x=range(5))
     first, second = deployment.wait_for(2)
     deployment.set(first, Failed(message="no"))
-    assert job.wait(30)
+    assert job.wait(120)
     assert (job.counts.failed, job.counts.cancelled) == (1, 4)
     assert deployment.state_of(second).is_cancelled()
     assert len(deployment.runs()) == 2
@@ -260,7 +260,7 @@ def test_a_flow_run_that_completes_in_spite_of_a_cancel_keeps_its_value(deployme
     job.cancel()
     eventually(lambda: deployment.state_of(run).is_cancelling())
     deployment.set(run, Completed())
-    assert job.wait(30)
+    assert job.wait(120)
     assert job.counts.completed == 1
 
 
@@ -269,13 +269,13 @@ def test_retry_makes_new_flow_runs_of_what_did_not_complete(deployment):
     first, second = deployment.wait_for(2)
     deployment.set(first, Completed())
     deployment.set(second, Failed(message="no"))
-    assert job.wait(30)
+    assert job.wait(120)
     job.retry()
     again = eventually(lambda: next((run for run in deployment.runs() if run.name.endswith("(retry 1)")), None))
     assert again.parameters == {"x": 2}
     assert len(deployment.runs()) == 3
     deployment.set(again, Completed())
-    assert job.result(30) == [None, None]
+    assert job.result(120) == [None, None]
 
 
 def test_the_card_says_that_no_worker_is_there(deployment, monkeypatch):
@@ -290,13 +290,13 @@ def test_the_card_says_that_no_worker_is_there(deployment, monkeypatch):
     deployment.set(run, Paused())
     eventually(lambda: "paused in Prefect" in repr(job))
     deployment.set(run, Completed())
-    assert job.wait(30)
+    assert job.wait(120)
 
 
 def test_a_deployment_that_does_not_exist_is_answered_with_those_that_do(deployment):
     job = nbf.options(deployment=f"{deployment.name}x").map(x=[1])
     with pytest.raises(DeploymentNotFoundError) as caught:
-        job.result(30)
+        job.result(120)
     assert f"did you mean {deployment.name!r}" in str(caught.value)
     assert "no deployment" in repr(job)
 
@@ -305,7 +305,7 @@ def test_parameters_that_no_json_can_hold_fail_their_item_alone(deployment):
     job = deployment.map([{"x": object()}, {"x": 1}])
     (run,) = deployment.wait_for(1)
     deployment.set(run, Completed())
-    assert job.wait(30)
+    assert job.wait(120)
     assert job.frame()["outcome"].tolist() == ["failed", "completed"]
     assert isinstance(job.outcomes()[0].error, MapArgumentsError)
     assert "item 0" in str(job.outcomes()[0].error)
@@ -315,7 +315,7 @@ def test_parameters_that_the_deployment_refuses_fail_with_its_words(client):
     schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
     strict = Deployment(client, parameter_openapi_schema=schema, enforce_parameter_schema=True)
     job = strict.map([{"x": "many"}])
-    assert job.wait(30)
+    assert job.wait(120)
     assert "integer" in str(job.outcomes()[0].error)
 
 
@@ -323,7 +323,7 @@ def test_a_deployment_can_be_given_by_its_id(deployment):
     job = nbf.options(deployment=str(deployment.id)).map(x=[1])
     (run,) = deployment.wait_for(1)
     deployment.set(run, Completed())
-    assert job.result(30) == [None]
+    assert job.result(120) == [None]
 
 
 @flow
@@ -367,7 +367,7 @@ def test_what_a_job_of_a_deployment_cannot_do_is_explained(deployment):
     job = deployment.map(x=[1])
     (run,) = deployment.wait_for(1)
     deployment.set(run, Failed(message="no"))
-    assert job.wait(30)
+    assert job.wait(120)
     with pytest.raises(NbfuturesError, match="runs elsewhere"):
         job.failure(0).reproduce()
     with pytest.raises(NbfuturesError, match="decides what runs"):
@@ -386,5 +386,5 @@ def test_open_flow_runs_are_watched_by_bulk_reads(deployment, requests_to_prefec
     assert len(counted) / max(seconds, 1.0) < 10
     for run in runs:
         deployment.set(run, Completed())
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.completed == 20

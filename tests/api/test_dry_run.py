@@ -33,7 +33,7 @@ def wait_a_little(x):
 
 
 def ended(job):
-    assert job.wait(60)
+    assert job.wait(120)
     return job.dry_run
 
 
@@ -72,7 +72,7 @@ def test_items_run_one_after_the_other_whatever_the_options_say(gate):
 def test_an_ordinary_job_has_no_report():
     job = nbf.map(wait_a_little, range(3))
     assert job.dry_run is None
-    assert job.wait(20)
+    assert job.wait(120)
     assert job.dry_run is None
     assert "Use runner" not in repr(job)
 
@@ -216,16 +216,16 @@ def test_items_that_are_futures_wait_for_their_own_only(gate):
     assert ended(job).total == 5
     assert job.result() == [0, 2, 4]
     gate.open()
-    assert upstream.wait(20)
+    assert upstream.wait(120)
 
 
 def test_a_flow_has_no_dry_run_and_says_what_to_do_instead():
     with pytest.raises(InvalidOptionError, match=r"dry_run=True\).map\(task"):
         DRY.run(lambda: 1)
-    assert nbf.options(dry_run=False).run(lambda: 1).result(60) == 1
+    assert nbf.options(dry_run=False).run(lambda: 1).result(120) == 1
 
 
 def test_the_name_says_that_it_is_a_dry_run():
     job = nbf.options(dry_run=True, name="parse").map(len, ["a"])
     assert job.name == "parse (dry run)"
-    assert job.wait(20)
+    assert job.wait(120)

@@ -32,7 +32,7 @@ def work(x):
 def ended(server):
     """A job with a value, None as a value, and a failure."""
     job = nbf.map(work, ["value", None, "wrong"])
-    assert job.wait(60)
+    assert job.wait(120)
     return job
 
 
@@ -42,20 +42,20 @@ def cancelled(gate):
     gate.wait_for(1)
     job.cancel()
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     return job[1]
 
 
 @pytest.fixture
 def skipped(ended):
     job = nbf.map(work, [ended[2]])
-    assert job.wait(60)
+    assert job.wait(120)
     return job[0]
 
 
 def test_nothing_is_asked_of_prefect_to_learn_how_items_ended(join, requests_to_prefect):
     job = nbf.options(workers=2).map(work, ["value", None, "wrong"] * 20)
-    assert job.wait(60)
+    assert job.wait(120)
     join()
     EventsWorker.instance().wait_until_empty()
     assert requests_to_prefect, "the flow run was made by requests, so that they are seen here"
@@ -83,7 +83,7 @@ def test_a_state_is_final_as_soon_as_the_item_has_ended(gate):
     eventually(lambda: job[1].state.name == "Running")
     assert not second.done()
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert second.state.is_completed()
     assert third.state is third.state
 
@@ -141,7 +141,7 @@ def test_an_item_that_has_not_ended_in_time_is_told_with_what_to_do(gate):
         job[0].exception(timeout=0)
     assert job[0].wait(timeout=0.01) is None
     gate.open()
-    assert job[0].result(60) == 1
+    assert job[0].result(120) == 1
 
 
 # --- Prefect's functions over futures -------------------------------------------------------------------------------
@@ -149,15 +149,15 @@ def test_an_item_that_has_not_ended_in_time_is_told_with_what_to_do(gate):
 
 def test_prefects_wait_and_as_completed_take_futures_that_run(gate):
     job = nbf.options(workers=2).map(lambda x: x or gate(x), range(6))
-    done, not_done = prefect.futures.wait(list(job)[1:], timeout=60)
+    done, not_done = prefect.futures.wait(list(job)[1:], timeout=120)
     assert (len(done), not_done) == (5, set())
     # With a timeout it would arm an alarm in this thread.
     order = []
-    reader = threading.Thread(target=lambda: order.extend(prefect.futures.as_completed(list(job), timeout=60)))
+    reader = threading.Thread(target=lambda: order.extend(prefect.futures.as_completed(list(job), timeout=120)))
     reader.start()
     eventually(lambda: len(order) == 5)
     gate.open()
-    reader.join(60)
+    reader.join(120)
     assert order[-1] is job[0]
     assert set(order) == set(job)
 
@@ -198,7 +198,7 @@ def test_a_callback_is_called_once_whenever_it_was_added(gate):
     for future in job:
         future.add_done_callback(called.append)
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     for future in job:
         future.add_done_callback(called.append)
     eventually(lambda: len(called) == 6)
@@ -210,9 +210,9 @@ def test_a_callback_is_not_called_again_by_a_retry():
     called = []
     job = nbf.map(lambda x: 1 / x, [0])
     job[0].add_done_callback(called.append)
-    assert job.wait(60)
+    assert job.wait(120)
     eventually(lambda: len(called) == 1)
-    assert job.retry(lambda x: x).result(60) == [0]
+    assert job.retry(lambda x: x).result(120) == [0]
     done = []
     job[0].add_done_callback(done.append)
     assert done == [job[0]]
@@ -230,8 +230,8 @@ def test_callbacks_that_are_added_while_items_end_are_each_called_once():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
-    assert job.wait(60)
+        thread.join(120)
+    assert job.wait(120)
     eventually(lambda: len(called) == 2 * total)
     assert sorted(one.index for one in called) == sorted([*range(total)] * 2)
 
@@ -241,7 +241,7 @@ def test_a_callback_is_not_called_on_the_thread_that_waits(gate):
     job = nbf.map(gate, [1])
     job[0].add_done_callback(lambda _: threads.append(threading.current_thread()))
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     eventually(lambda: threads)
     assert threads[0] is not threading.current_thread()
 
@@ -272,7 +272,7 @@ def test_an_items_future_is_one_and_the_same_and_equal_to_none_of_another_job(en
     number = hash(ended[0])
     gc.collect()
     assert hash(ended[0]) == number
-    assert other.wait(60)
+    assert other.wait(120)
 
 
 def test_a_future_knows_its_task_run(ended):
@@ -284,4 +284,4 @@ def test_a_future_keeps_its_job_after_the_user_has_dropped_it(jobs):
     future = nbf.map(work, ["value"])[0]
     time.sleep(0)
     gc.collect()
-    assert future.result(60) == "value"
+    assert future.result(120) == "value"

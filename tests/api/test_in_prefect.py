@@ -79,7 +79,7 @@ def test_a_job_is_a_flow_run_with_its_name_its_tags_and_its_parameters_in_short(
         return x * factor
 
     job = nbf.options(tags=["blue", "green"], workers=3).map(scale, range(20), 2, "secret text", nbf.unmapped([1, 2]))
-    assert job.wait(60)
+    assert job.wait(120)
     run = in_prefect(job)
     assert run.name == "scale"
     assert set(run.tags) == {"blue", "green"}
@@ -95,10 +95,10 @@ def test_a_job_is_a_flow_run_with_its_name_its_tags_and_its_parameters_in_short(
 
 def test_a_retry_is_a_flow_run_of_its_own_that_says_so(in_prefect):
     job = nbf.map(fails_at_two, range(4))
-    assert job.wait(60)
+    assert job.wait(120)
     first = in_prefect(job)
     job.retry(same)
-    assert job.wait(60)
+    assert job.wait(120)
     assert first.state.is_failed()
     again = in_prefect(job)
     assert again.name == "fails_at_two (retry 1)"
@@ -112,8 +112,8 @@ def test_task_runs_have_names(in_prefect):
         return x
 
     plain, tasks = nbf.map(abs, range(3)), nbf.map(named, range(3))
-    assert plain.wait(60)
-    assert tasks.wait(60)
+    assert plain.wait(120)
+    assert tasks.wait(120)
 
     def names(job):
         asked = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[in_prefect(job).id]))
@@ -130,8 +130,8 @@ def test_task_runs_have_names(in_prefect):
 
 def test_the_state_has_the_counts_in_its_message(in_prefect):
     good, bad = nbf.map(abs, range(5)), nbf.map(fails_at_two, range(5))
-    assert good.wait(60)
-    assert bad.wait(60)
+    assert good.wait(120)
+    assert bad.wait(120)
     assert (in_prefect(good).state.type.value, in_prefect(good).state.message) == ("COMPLETED", "5 completed")
     assert (in_prefect(bad).state.type.value, in_prefect(bad).state.message) == ("FAILED", "4 completed, 1 failed")
 
@@ -144,14 +144,14 @@ def test_a_job_that_somebody_cancels_is_cancelled_also_where_items_failed_before
     gate.wait_for(1)
     job.cancel()
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     state = in_prefect(job).state
     assert (state.type.value, state.message) == ("CANCELLED", "1 completed, 1 failed, 8 cancelled")
 
 
 def test_a_job_that_its_first_failure_stops_has_failed(in_prefect):
     job = nbf.options(workers=1, fail_fast=True).map(fails_at_two, range(10))
-    assert job.wait(60)
+    assert job.wait(120)
     state = in_prefect(job).state
     assert (state.type.value, state.message) == ("FAILED", "2 completed, 1 failed, 7 cancelled")
 
@@ -162,7 +162,7 @@ def test_a_job_that_cannot_go_on_is_crashed(in_prefect, monkeypatch):
 
     monkeypatch.setattr(Dispatcher, "_close_if_done", break_down)
     job = nbf.map(abs, range(3))
-    assert job.wait(60)
+    assert job.wait(120)
     state = in_prefect(job).state
     assert state.type.value == "CRASHED"
     assert "LookupError: lost" in state.message
@@ -180,7 +180,7 @@ def test_a_flow_that_is_cancelled_is_cancelled_in_prefect(in_prefect, gate):
     gate.wait_for(1)
     job.cancel()
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert in_prefect(job).state.is_cancelled()
 
 
@@ -195,7 +195,7 @@ def test_a_cancel_in_prefect_cancels_the_job(kind, in_prefect, gate):
     cancel_in_prefect(job)
     eventually(lambda: job.counts.cancelled == 48)
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.completed == 2
     assert "in Prefect" in str(job.outcomes()[-1].error)
     state = in_prefect(job).state
@@ -209,7 +209,7 @@ def test_a_job_whose_items_all_run_when_it_is_cancelled_in_prefect_does_not_stay
     cancel_in_prefect(job)
     eventually(lambda: job.phase.value == "cancelling")
     gate.open()
-    assert job.result(60) == [0, 1]
+    assert job.result(120) == [0, 1]
     assert in_prefect(job).state.is_cancelled()
 
 
@@ -218,7 +218,7 @@ def test_a_cancel_in_the_last_moment_does_not_leave_the_run_cancelling(in_prefec
     gate.wait_for(1)
     cancel_in_prefect(job)
     gate.open()
-    assert job.result(60) == [0]
+    assert job.result(120) == [0]
     assert in_prefect(job).state.is_cancelled()
 
 
@@ -235,7 +235,7 @@ def test_a_flow_is_cancelled_from_prefect_too(in_prefect, gate):
     cancel_in_prefect(job)
     eventually(lambda: job.phase.value == "cancelling")
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert gate.came == [0]
     assert in_prefect(job).state.is_cancelled()
 
@@ -247,10 +247,10 @@ def test_a_job_that_was_cancelled_in_prefect_can_be_retried(in_prefect, gate):
     cancel_in_prefect(job, Cancelled())
     eventually(lambda: job.counts.cancelled == 4)
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert in_prefect(job).state.is_cancelled()
     job.retry()
-    assert job.result(60) == [0, 1, 2, 3, 4]
+    assert job.result(120) == [0, 1, 2, 3, 4]
     assert in_prefect(job).state.is_completed()
 
 
@@ -273,7 +273,7 @@ def test_all_running_jobs_are_asked_for_in_one_request(gate, requests_to_prefect
     asked = [one for one in requests_to_prefect if "/flow_runs/" in one]
     assert all("/flow_runs/filter" in one for one in asked)
     gate.open()
-    assert all(job.wait(60) for job in jobs)
+    assert all(job.wait(120) for job in jobs)
     eventually(lambda: "nbfutures flow runs" not in {thread.name for thread in threading.enumerate()})
 
 
@@ -282,7 +282,7 @@ def test_all_running_jobs_are_asked_for_in_one_request(gate, requests_to_prefect
 
 def test_a_job_leaves_a_summary_below_its_flow_run(summaries):
     job = nbf.map(fails_at_two, range(4))
-    assert job.wait(60)
+    assert job.wait(120)
     [summary] = summaries(job)
     assert summary.type == "markdown"
     assert summary.key == "nbfutures-fails-at-two"
@@ -293,10 +293,10 @@ def test_a_job_leaves_a_summary_below_its_flow_run(summaries):
 
 def test_each_retry_leaves_one_and_a_name_without_letters_is_no_trouble(summaries):
     job = nbf.options(name="《图》").map(fails_at_two, range(4))
-    assert job.wait(60)
-    job._run.thread.join(60)
+    assert job.wait(120)
+    job._run.thread.join(120)
     job.retry(same)
-    assert job.wait(60)
+    assert job.wait(120)
     assert [one.key for one in summaries(job)] == ["nbfutures-job"] * 2
 
 
@@ -306,14 +306,14 @@ def test_a_flow_leaves_one_too(summaries):
         task(same).map([1, 2]).result()
 
     job = nbf.run(steps)
-    assert job.wait(60)
+    assert job.wait(120)
     [summary] = summaries(job)
     assert "| completed | 2 | 100.0% |" in summary.data
 
 
 def test_a_dry_run_leaves_none(summaries):
     job = nbf.options(dry_run=True).map(abs, range(10))
-    assert job.wait(60)
+    assert job.wait(120)
     assert summaries(job) == []
 
 
@@ -323,7 +323,7 @@ def test_a_summary_that_cannot_be_made_is_no_error_of_the_job(summaries):
 
     job = nbf.map(abs, range(3))
     job._run.summarize = fail
-    assert job.result(60) == [0, 1, 2]
+    assert job.result(120) == [0, 1, 2]
     assert summaries(job) == []
     assert job.is_done
 
@@ -331,7 +331,7 @@ def test_a_summary_that_cannot_be_made_is_no_error_of_the_job(summaries):
 def test_the_summary_is_one_request(requests_to_prefect, join):
     flush_summaries(30)
     requests_to_prefect.clear()
-    assert nbf.map(abs, range(3)).result(60) == [0, 1, 2]
+    assert nbf.map(abs, range(3)).result(120) == [0, 1, 2]
     join()
     flush_summaries(30)
     assert sum("/artifacts/" in one for one in requests_to_prefect) == 1
@@ -343,7 +343,7 @@ def test_small_jobs_that_follow_one_another_do_not_wait_for_summaries(requests_t
     requests_to_prefect.clear()
     jobs = [nbf.map(same, [number]) for number in range(3)]
     for job in jobs:
-        assert job.wait(60)
+        assert job.wait(120)
     begun = [number for number, one in enumerate(requests_to_prefect) if one.endswith("/flow_runs/ 201 Created")]
     sent = [number for number, one in enumerate(requests_to_prefect) if "/artifacts/" in one]
     assert not sent or max(begun) < min(sent)
@@ -352,7 +352,7 @@ def test_small_jobs_that_follow_one_another_do_not_wait_for_summaries(requests_t
 
 def test_a_summary_comes_by_itself(join):
     job = nbf.map(same, [1])
-    assert job.wait(60)
+    assert job.wait(120)
     join()
     asked = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=job._run.flow_run_ids))
     with get_client(sync_client=True) as client:
@@ -377,7 +377,7 @@ time.sleep(600)
 
 def test_the_run_of_a_kernel_that_was_killed_is_crashed(start_kernel):
     kernel = start_kernel(KILLED)
-    quick, begun = kernel.read(120).split()
+    quick, begun = kernel.read(240).split()
     kernel.kill()
     with get_client(sync_client=True) as client:
         eventually(lambda: client.read_flow_run(begun).state.is_crashed())  # noqa: PLW0108 - read anew each time

@@ -50,7 +50,7 @@ def test_in_another_thread_items_run_there(kind):
 
     asking = threading.Thread(target=ask, name="asking")
     asking.start()
-    asking.join(60)
+    asking.join(120)
     (job,) = made
     assert set(job.result()) == {asking}
     assert {one.worker for one in job.outcomes()} == {"asking"}
@@ -167,7 +167,7 @@ def test_a_second_interrupt_leaves_a_job_that_does_not_end(gate):
     job = nbf.api.session_jobs()[-1]
     assert not job.is_done
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert kinds_of(job) == ["completed", "cancelled", "cancelled"]
     assert inline.map(abs, [1]).result() == [1]
 
@@ -274,7 +274,7 @@ def test_an_item_can_cancel_its_job():
 
 def test_an_item_may_wait_for_jobs_of_its_own(kind):
     def work(x):
-        return sum(inline.map(abs, range(x)).result()) + sum(nbf.map(abs, range(x)).result(60))
+        return sum(inline.map(abs, range(x)).result()) + sum(nbf.map(abs, range(x)).result(120))
 
     assert inline.map(kind(work), [2, 3]).result() == [2, 6]
 
@@ -348,4 +348,4 @@ def test_futures_are_followed_in_the_background_where_inline_is_the_sessions_run
     job = inline.track(list(first))
     assert not job.is_done
     gate.open()
-    assert job.result(60) == [1]
+    assert job.result(120) == [1]

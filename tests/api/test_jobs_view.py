@@ -31,7 +31,7 @@ def test_a_list_of_jobs_that_are_done_follows_one_that_runs_again(sent):
         return x
 
     job = nbf.options(name="mended").map(work, range(2))
-    assert job.wait(60)
+    assert job.wait(120)
     view = JobsView([job])
     view._ipython_display_()
     assert "1 of 2 failed" in sent[-1]
@@ -43,6 +43,6 @@ def test_a_list_of_jobs_that_are_done_follows_one_that_runs_again(sent):
 def test_a_list_says_how_many_older_jobs_there_are():
     jobs = [nbf.submit(abs, -1) for _ in range(2)]
     for job in jobs:
-        job.wait(60)
+        job.wait(120)
     assert len(JobsView(jobs * 20)) == 40
     assert repr(JobsView(jobs * 20)).splitlines()[-1] == "and 10 older"

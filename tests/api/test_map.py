@@ -26,7 +26,7 @@ def test_values_come_in_the_order_of_the_items_whichever_ends_first(kind):
 
     def square(x):
         if x == 0:
-            assert others.wait(30)
+            assert others.wait(120)
         return x * x
 
     done = []
@@ -36,12 +36,12 @@ def test_values_come_in_the_order_of_the_items_whichever_ends_first(kind):
         others.set()
         job = nbf.map(kind(square), range(12))
     else:
-        for outcome in job.as_completed(timeout=60):
+        for outcome in job.as_completed(timeout=120):
             done.append(outcome.index)
             if len(done) == 11:
                 others.set()
         assert done[-1] == 0
-    assert job.result(timeout=60) == [x * x for x in range(12)]
+    assert job.result(timeout=120) == [x * x for x in range(12)]
     assert [one.result() for one in job] == job.values()
 
 
@@ -50,13 +50,13 @@ def test_a_job_is_called_after_what_it_calls():
         return int(text)
 
     jobs = [nbf.map(fn, ["1", "2"]) for fn in (parse, functools.partial(parse), int)]
-    assert [job.result(60) for job in jobs] == [[1, 2]] * 3
+    assert [job.result(120) for job in jobs] == [[1, 2]] * 3
     assert [job.name for job in jobs] == ["parse", "parse", "int"]
 
 
 def test_submit_gives_the_one_value():
     job = nbf.submit(divmod, 7, 2)
-    assert job.result(60) == (3, 1)
+    assert job.result(120) == (3, 1)
     assert len(job) == 1
 
 
@@ -65,7 +65,7 @@ def test_options_do_not_collide_with_the_functions_own_arguments():
         return f"{name} {workers} {self}"
 
     job = nbf.options(name="greeting", workers=2).map(greet, name=["a", "b"], workers=[1, 2], self=nbf.unmapped("s"))
-    assert job.result(60) == ["a 1 s", "b 2 s"]
+    assert job.result(120) == ["a 1 s", "b 2 s"]
     assert job.name == "greeting"
 
 
@@ -89,7 +89,7 @@ def test_items_see_the_context_of_the_cell_and_not_what_others_set_in_theirs(kin
 
     # One worker, so that the items run in the same thread.
     job = nbf.options(runner=runner, workers=1).map(kind(move), range(10))
-    assert job.result(60) == ["the cell"] * 10
+    assert job.result(120) == ["the cell"] * 10
     assert place.get() == "the cell"
 
 
@@ -97,9 +97,9 @@ def test_items_see_the_context_of_the_cell_and_not_what_others_set_in_theirs(kin
 def test_prefects_tags_of_the_cell_hold_for_its_items(kind, runner):
     with prefect.tags("of the cell"):
         job = nbf.options(runner=runner, tags=["nightly"]).map(kind(lambda x: TagsContext.get().current_tags), [1, 2])
-    assert job.result(60) == [{"of the cell", "nightly"}] * 2
+    assert job.result(120) == [{"of the cell", "nightly"}] * 2
     job = nbf.options(runner=runner).map(kind(lambda x: TagsContext.get().current_tags), [1])
-    assert job.result(60) == [set()]
+    assert job.result(120) == [set()]
 
 
 # --- what is known of an item ---------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def busy_sleepy_or_bad(what):
 def test_an_items_record_tells_what_it_did(make, capsys):
     before = time.time()
     job = nbf.options(workers=2).map(make(busy_sleepy_or_bad), ["busy", "sleepy", "bad"])
-    assert job.wait(60)
+    assert job.wait(120)
     after = time.time()
     busy, sleepy, bad = job.outcomes()
 
@@ -169,7 +169,7 @@ def test_a_failure_that_goes_through_a_library_points_at_the_users_line():
         return json.loads(text)
 
     job = nbf.map(parse, ["[1]", "{"])
-    assert job.wait(60)
+    assert job.wait(120)
     assert job[1].exception().__traceback__.tb_frame.f_code is parse.__code__
     assert "json.loads(text)" in job.failure(1).traceback
 
@@ -183,7 +183,7 @@ def test_an_async_item_prints_into_its_own_output(capsys):
             await asyncio.sleep(0.001)
 
     job = nbf.map(talk, range(5))
-    assert job.result(60) == [None] * 5
+    assert job.result(120) == [None] * 5
     assert [one.output.stdout for one in job.outcomes()] == [f"item {x}\n" * 3 for x in range(5)]
     assert capsys.readouterr().out == ""
 
@@ -195,7 +195,7 @@ def test_prints_of_a_cell_go_to_the_cell_while_items_run(gate, capsys):
     with contextlib.redirect_stdout(sys.stderr):
         print("redirected")
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert capsys.readouterr() == ("from the cell\n", "redirected\n")
 
 
@@ -208,7 +208,7 @@ def test_a_job_is_one_flow_run_with_its_name_tags_and_counts(join):
 
     with prefect.tags("of the cell"):
         job = nbf.options(tags=["nightly", "small"]).map(fetch, [1, 2, 0])
-    assert job.wait(60)
+    assert job.wait(120)
     join()
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(job._run.flow_run_id)
@@ -221,7 +221,7 @@ def test_a_job_is_one_flow_run_with_its_name_tags_and_counts(join):
 
 def test_a_job_whose_items_all_complete_is_a_completed_flow_run(join):
     job = nbf.map(abs, [-1, -2])
-    assert job.result(60) == [1, 2]
+    assert job.result(120) == [1, 2]
     join()
     with get_client(sync_client=True) as client:
         assert client.read_flow_run(job._run.flow_run_id).state.is_completed()
@@ -232,9 +232,9 @@ def test_a_job_whose_items_all_complete_is_a_completed_flow_run(join):
 
 def test_an_item_may_wait_for_a_job_of_its_own():
     def outer(x):
-        return sum(nbf.options(workers=1).map(lambda y: x * y, range(4)).result(60))
+        return sum(nbf.options(workers=1).map(lambda y: x * y, range(4)).result(120))
 
-    assert nbf.options(workers=1).map(outer, [1, 2]).result(60) == [6, 12]
+    assert nbf.options(workers=1).map(outer, [1, 2]).result(120) == [6, 12]
 
 
 def test_items_may_submit_prefect_tasks():
@@ -245,9 +245,9 @@ def test_items_may_submit_prefect_tasks():
     def parent(x):
         return sum(child.map(range(x)).result())
 
-    assert nbf.options(workers=1).map(parent, [2, 3]).result(60) == [3, 6]
+    assert nbf.options(workers=1).map(parent, [2, 3]).result(120) == [3, 6]
 
 
 def test_a_function_may_have_parameters_named_as_those_of_map():
-    assert nbf.map(lambda fn, flow: fn + flow, fn=[1, 2], flow=10).result(60) == [11, 12]
-    assert nbf.submit(lambda fn: fn, fn=1).result(60) == 1
+    assert nbf.map(lambda fn, flow: fn + flow, fn=[1, 2], flow=10).result(120) == [11, 12]
+    assert nbf.submit(lambda fn: fn, fn=1).result(120) == 1

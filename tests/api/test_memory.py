@@ -27,10 +27,10 @@ def held():
 
 def test_an_item_that_has_ended_costs_less_than_a_kilobyte(held):
     total = 50_000
-    assert nbf.map(abs, range(2000)).wait(60)
+    assert nbf.map(abs, range(2000)).wait(120)
     before = held()
     job = nbf.options(workers=2).map(abs, range(total))
-    assert job.wait(120)
+    assert job.wait(240)
     grown = held() - before
     assert job.counts.completed == total
     assert grown / total < 1000
@@ -53,11 +53,11 @@ def returns_what_it_caught(x):
 @pytest.mark.parametrize("fn", [raises, returns_what_it_caught])
 def test_a_job_that_nobody_holds_is_let_go_with_its_errors(runner, fn):
     job = nbf.options(runner=runner, workers=1).map(fn, range(3))
-    assert job.wait(60)
+    assert job.wait(120)
     if fn is raises:
         with pytest.raises(ValueError, match="0"):
             job.result()
-    job._run.thread.join(60)
+    job._run.thread.join(120)
     job._run.session.jobs.remove(job._run)
     state = weakref.ref(job._run.state)
     del job

@@ -82,7 +82,7 @@ def test_a_name_that_prefect_refuses_is_told_in_its_words():
 
 def test_where_prefect_does_not_answer_the_waiting_has_an_end(monkeypatch):
     never = threading.Event()
-    monkeypatch.setattr("nbfutures.runtime.limits.prefect_limits.read_all", lambda *_: never.wait(60))
+    monkeypatch.setattr("nbfutures.runtime.limits.prefect_limits.read_all", lambda *_: never.wait(120))
     monkeypatch.setattr("nbfutures.runtime.limits.admin.ANSWER_SECONDS", 0.3)
     with pytest.raises(ServerUnreachableError, match="did not answer"):
         nbf.limits()
@@ -97,7 +97,7 @@ def test_the_list_says_who_has_the_slots(gate):
         eventually(lambda: list(nbf.limits()["held_by"]) == ["query (2), others (1)"])
         assert repr(nbf.limit("db")) == "db: 4 slots, 3 in use: query (2), others (1)"
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
 
 
 # --- a job's items ---------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_no_more_items_run_at_once_than_the_limit_has_slots(kind, gate):
     assert holds_for(lambda: gate.inside == 2, 0.3)
     assert in_use("db") == 2
     gate.open()
-    assert job.result(60) == list(range(8))
+    assert job.result(120) == list(range(8))
     assert gate.most == 2
     eventually(lambda: in_use("db") == 0)
 
@@ -127,7 +127,7 @@ def test_two_jobs_share_a_limit_and_both_come_to_their_end(gate):
     gate.wait_for(3)
     assert holds_for(lambda: gate.inside == 3, 0.2)
     gate.open()
-    assert [job.result(90) for job in jobs] == [list(range(30))] * 2
+    assert [job.result(240) for job in jobs] == [list(range(30))] * 2
     assert gate.most == 3
 
 
@@ -139,7 +139,7 @@ def test_an_item_takes_a_slot_of_each_of_several_limits(gate):
     assert holds_for(lambda: gate.inside == 1, 0.3)
     assert (in_use("db"), in_use("disk")) == (1, 1)
     gate.open()
-    assert job.result(60) == list(range(3))
+    assert job.result(120) == list(range(3))
     assert gate.most == 1
 
 
@@ -147,7 +147,7 @@ def test_inline_items_take_a_slot(gate):
     nbf.limit("db", 1)
     seen = []
     job = nbf.options(runner="inline", limit="db").map(lambda x: seen.append(in_use("db")) or x, range(2))
-    assert job.result(60) == [0, 1]
+    assert job.result(120) == [0, 1]
     assert seen == [1, 1]
     eventually(lambda: in_use("db") == 0)
 
@@ -178,7 +178,7 @@ def test_coroutines_in_processes_take_a_slot_each(tmp_path):
     assert holds_for(lambda: len(list(tmp_path.glob("in *"))) == 3, 0.5)
     assert in_use("db") == 3
     (tmp_path / "open").touch()
-    assert job.result(60) == list(range(9))
+    assert job.result(120) == list(range(9))
     eventually(lambda: in_use("db") == 0)
 
 
@@ -190,7 +190,7 @@ def test_a_job_is_not_slower_than_its_slots_allow():
         return x
 
     job = nbf.options(workers=4, limit="db").map(work, range(60))
-    assert job.result(60) == list(range(60))
+    assert job.result(120) == list(range(60))
     started = min(one.started for one in job.outcomes())
     took = max(one.ended for one in job.outcomes()) - started
     # 1.5 s of work for each of two slots; Prefect's own `concurrency` takes 10 s and more for that.
@@ -201,7 +201,7 @@ def test_short_items_do_not_ask_prefect_each(requests_to_prefect):
     nbf.limit("db", 2)
     requests_to_prefect.clear()
     job = nbf.options(workers=2, limit="db").map(abs, range(2_000))
-    assert job.result(60) == list(range(2_000))
+    assert job.result(120) == list(range(2_000))
     assert 1 <= sum("/increment-with-lease" in one for one in requests_to_prefect) <= 6
 
 
@@ -217,7 +217,7 @@ def test_a_job_that_holds_all_slots_lets_one_of_the_same_kernel_go_first(monkeyp
 
     long = limited.map(work, range(10_000))
     eventually(lambda: long.counts.completed)
-    assert limited.map(work, range(3)).result(30) == [0, 1, 2]
+    assert limited.map(work, range(3)).result(120) == [0, 1, 2]
     assert not long.is_done
     settled = long.counts.settled
     eventually(lambda: long.counts.settled > settled)
@@ -249,7 +249,7 @@ def test_while_it_waits_the_job_says_so_and_goes_on_when_a_slot_is_free():
         job = nbf.options(limit="db").map(abs, range(5))
         eventually(lambda: job.snapshot.note == "waiting for a slot of 'db' (2 of 2 in use)")
         assert job.counts.settled == 0
-    assert job.result(60) == list(range(5))
+    assert job.result(120) == list(range(5))
     assert job.snapshot.note == ""
 
 
@@ -269,7 +269,7 @@ def test_a_limit_that_is_raised_lets_the_job_go_on():
     job = nbf.options(limit="db").map(abs, range(3))
     eventually(lambda: job.snapshot.note == "waiting for a slot of 'db' (0 of 0 in use)")
     nbf.limit("db", 1)
-    assert job.result(60) == [0, 1, 2]
+    assert job.result(120) == [0, 1, 2]
 
 
 def test_a_job_that_waits_ends_where_its_limit_is_deleted():
@@ -278,7 +278,7 @@ def test_a_job_that_waits_ends_where_its_limit_is_deleted():
     eventually(lambda: job.snapshot.note.startswith("waiting for a slot"))
     nbf.delete_limit("db")
     with pytest.raises(UnknownLimitError, match="%limit db 4"):
-        job.result(30)
+        job.result(120)
     assert job.counts.cancelled == 3
 
 
@@ -292,7 +292,7 @@ def test_a_paused_job_holds_no_slot_and_takes_some_again(gate):
     eventually(lambda: in_use("db") == 0)
     assert job.counts.settled == 2
     job.resume()
-    assert job.result(60) == list(range(6))
+    assert job.result(120) == list(range(6))
 
 
 def test_an_item_that_was_given_up_on_keeps_its_slot_until_it_ends(gate):
@@ -302,7 +302,7 @@ def test_an_item_that_was_given_up_on_keeps_its_slot_until_it_ends(gate):
     assert holds_for(lambda: job.counts.settled == 1, 0.4)
     assert in_use("db") == 1
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.values() == [None, 1, 2]
 
 
@@ -317,18 +317,18 @@ def test_a_job_with_a_limit_that_does_not_exist_runs_nothing_and_says_how_to_mak
 
     job = nbf.options(limit="nothing").map(kind(note), range(3))
     with pytest.raises(UnknownLimitError, match=r"There is no limit 'nothing'. Create it.*: %limit nothing 4"):
-        job.result(60)
+        job.result(120)
     assert ran == []
     assert "%limit nothing 4" in repr(job)
     nbf.limit("nothing", 1)
-    assert job.retry().wait(60)
+    assert job.retry().wait(120)
     assert sorted(ran) == [0, 1, 2]
 
 
 def test_a_limit_for_a_rate_is_refused_with_what_to_use():
     nbf.limit("api", 5, per_second=1)
     with pytest.raises(LimitError, match=r"rate_limit\('api'\)"):
-        nbf.options(limit="api").map(abs, range(3)).result(60)
+        nbf.options(limit="api").map(abs, range(3)).result(120)
 
 
 @pytest.mark.parametrize("limit", [4, "", ["db", 3]])
@@ -403,7 +403,7 @@ async def with_missing_async(x):
 @pytest.mark.parametrize("function", [with_missing, task(with_missing), with_missing_async])
 def test_a_job_whose_items_use_a_limit_that_does_not_exist_says_how_to_create_it(function):
     job = nbf.map(function, range(3))
-    assert job.result(60) == [0, 1, 2]
+    assert job.result(120) == [0, 1, 2]
     told = (
         "Prefect has no limit 'not-there' and lets items pass. Create it, for example with 4 slots: %limit not-there 4"
     )
@@ -432,7 +432,7 @@ def test_prefects_own_concurrency_works_in_items(runner, fn, tmp_path):
     eventually(lambda: len(list(tmp_path.glob("in *"))) == 1, 60)
     assert holds_for(lambda: len(list(tmp_path.glob("in *"))) == 1, 0.4)
     (tmp_path / "open").touch()
-    assert job.result(60) == [0, 1]
+    assert job.result(120) == [0, 1]
 
 
 def limited_by_rate(x):
@@ -453,7 +453,7 @@ async def limited_by_rate_async(x):
 def test_prefects_own_rate_limit_works_in_items(runner, fn):
     nbf.limit("per second", 1, per_second=5)
     job = nbf.options(runner=runner, workers=2).map(fn, range(3))
-    assert job.result(60) == [0, 1, 2]
+    assert job.result(120) == [0, 1, 2]
 
 
 def test_tasks_with_a_tag_obey_its_limit_and_the_list_names_them(gate):
@@ -468,7 +468,7 @@ def test_tasks_with_a_tag_obey_its_limit_and_the_list_names_them(gate):
     assert holds_for(lambda: gate.inside == 1, 0.5)
     eventually(lambda: next(iter(nbf.limits()["held_by"])).endswith(" of lifting (1)"))
     gate.open()
-    assert job.result(60) == [0, 1, 2]
+    assert job.result(120) == [0, 1, 2]
     assert gate.most == 1
 
 
@@ -490,10 +490,10 @@ def test_tasks_that_wait_for_a_tag_are_cancelled_at_once_and_do_not_run_later(ga
         assert job.counts.cancelled == 4
     # Prefect gives the slot to those that waited.
     thread = job._run.thread
-    thread.join(30)
+    thread.join(120)
     assert not thread.is_alive()
     assert ran == []
-    assert job.retry().result(30) == [0, 1, 2, 3]
+    assert job.retry().result(120) == [0, 1, 2, 3]
 
 
 def test_functions_with_a_tag_obey_its_limit(gate):
@@ -502,5 +502,5 @@ def test_functions_with_a_tag_obey_its_limit(gate):
     gate.wait_for(1)
     assert holds_for(lambda: gate.inside == 1, 0.4)
     gate.open()
-    assert job.result(60) == [0, 1, 2]
+    assert job.result(120) == [0, 1, 2]
     assert gate.most == 1

@@ -35,10 +35,10 @@ def test_a_task_retries_as_it_says_and_the_job_may_say_otherwise():
         calls.append(x)
         raise ValueError(x)
 
-    assert nbf.map(work, [1]).wait(60)
+    assert nbf.map(work, [1]).wait(120)
     assert len(calls) == 2
     job = nbf.options(retries=0).map(work, [1])
-    assert job.wait(60)
+    assert job.wait(120)
     assert len(calls) == 3
     assert job[0].outcome.attempts == 1
 
@@ -51,7 +51,7 @@ def test_a_tasks_own_timeout_holds():
         return x
 
     job = nbf.map(work, [0, 1])
-    assert job.wait(60)
+    assert job.wait(120)
     assert isinstance(job[1].exception(), ItemTimeoutError)
     assert job[0].result() == 0
 
@@ -64,7 +64,7 @@ def test_task_runs_have_the_names_and_tags_that_the_task_gives_them():
         return x * x
 
     job = nbf.map(square, [2, 3])
-    assert job.wait(60)
+    assert job.wait(120)
     by_name = {run.name: run for run in recorded_task_runs(job, 2)}
     assert set(by_name) == {"square of 2", "square of 3"}
     assert {run.id for run in by_name.values()} == {future.task_run_id for future in job}
@@ -82,9 +82,9 @@ def test_a_cached_value_is_given_and_the_function_not_called():
         calls.append(x)
         return None if x == 0 else {"x": x}
 
-    assert nbf.map(work, range(3), salt).result(60) == [None, {"x": 1}, {"x": 2}]
+    assert nbf.map(work, range(3), salt).result(120) == [None, {"x": 1}, {"x": 2}]
     job = nbf.map(work, range(4), salt)
-    assert job.result(60) == [None, {"x": 1}, {"x": 2}, {"x": 3}]
+    assert job.result(120) == [None, {"x": 1}, {"x": 2}, {"x": 3}]
     assert sorted(calls) == [0, 1, 2, 3]
     assert [one.kind for one in job.outcomes()] == [OutcomeKind.COMPLETED] * 4
     assert [one.attempts for one in job.outcomes()] == [0, 0, 0, 1]
@@ -101,7 +101,7 @@ def test_a_tasks_hooks_run():
     def work(x):
         return 1 / x
 
-    assert nbf.map(work, [0, 1]).wait(60)
+    assert nbf.map(work, [0, 1]).wait(120)
     assert sorted(seen) == [("0", "Failed"), ("1", "Completed")]
 
 
@@ -110,7 +110,7 @@ def test_the_users_task_is_not_changed_by_a_job():
         return x
 
     mine = task(work)
-    assert nbf.options(retries=3).map(mine, [1]).result(60) == [1]
+    assert nbf.options(retries=3).map(mine, [1]).result(120) == [1]
     assert mine.fn is work
     assert mine.retries == 0
 
@@ -123,7 +123,7 @@ def test_a_task_with_a_state_for_a_value_ends_as_the_state_says():
         return Completed(data=x) if x else Failed(message="as I say")
 
     job = nbf.map(work, [0, 1])
-    assert job.wait(60)
+    assert job.wait(120)
     assert [one.kind.value for one in job.outcomes()] == ["failed", "completed"]
     assert "as I say" in str(job[0].exception())
     assert job[1].result() == 1
@@ -139,7 +139,7 @@ def test_futures_of_a_job_go_into_tasks_of_another_flow():
         return repr(error)
 
     job = nbf.map(lambda x: 6 // x, [1, 2, 0])
-    assert job.wait(60)
+    assert job.wait(120)
 
     @flow
     def report():
@@ -150,7 +150,7 @@ def test_futures_of_a_job_go_into_tasks_of_another_flow():
         skipped.wait()
         return doubled.result(), after.result(), failed.result(), skipped.state.name
 
-    doubled, after, failed, skipped = nbf.run(report).result(60)
+    doubled, after, failed, skipped = nbf.run(report).result(120)
     assert doubled == [12, 6]
     assert after == 20
     assert "division" in failed

@@ -38,7 +38,7 @@ def test_a_flow_runs_in_the_background_and_its_task_runs_are_seen(join):
         return sum(doubled.result()) + one.result() + offset
 
     job = nbf.run(report, 3, offset=10)
-    assert job.result(60) == 16.25
+    assert job.result(120) == 16.25
     assert len(job) == 4
     table = job.frame()
     assert table["outcome"].tolist() == ["completed"] * 4
@@ -66,7 +66,7 @@ def test_an_async_flow_runs_in_the_background():
         return [future.result() for future in futures]
 
     job = nbf.run(collect, 3)
-    assert job.result(60) == [0, 1, 2]
+    assert job.result(120) == [0, 1, 2]
     assert job.values() == [0, 1, 2]
 
 
@@ -75,14 +75,14 @@ def test_a_function_becomes_a_flow():
         return prefect.futures.wait(double.map(range(n))).done
 
     job = nbf.options(name="collected").run(collect, 3)
-    assert job.result(60) == {0, 2, 4}
+    assert job.result(120) == {0, 2, 4}
     assert job.name == "collected"
     assert len(job) == 3
 
 
 def test_a_flow_without_task_runs_has_a_result():
     job = nbf.run(flow(lambda: None, name="nothing"))
-    assert job.result(60) is None
+    assert job.result(120) is None
     assert len(job) == 0
     assert job.is_done
 
@@ -95,7 +95,7 @@ def test_a_flow_that_raises_gives_its_error_and_keeps_its_task_runs():
 
     job = nbf.run(fails)
     with pytest.raises(LookupError, match="after 2"):
-        job.result(60)
+        job.result(120)
     assert job.is_done
     assert job.values() == [2]
     assert "LookupError: after 2" in job.snapshot.note
@@ -108,7 +108,7 @@ def test_a_task_run_that_fails_is_data_if_the_flow_goes_on():
         return [state.is_completed() for state in states]
 
     job = nbf.run(survives)
-    assert job.result(60) == [True, False]
+    assert job.result(120) == [True, False]
     assert [one.kind.value for one in job.outcomes()] == ["completed", "failed"]
     assert isinstance(job[1].exception(), ZeroDivisionError)
     assert "return 1 / x" in job.failure(1).traceback
@@ -124,7 +124,7 @@ def test_task_runs_of_a_flow_print_into_their_own_output(capsys):
         talk.map([1, 2]).wait()
 
     job = nbf.run(talks)
-    assert job.wait(60)
+    assert job.wait(120)
     assert [one.output.stdout for one in job.outcomes()] == ["talking 1\n", "talking 2\n"]
     assert "talking" not in capsys.readouterr().out
 
@@ -135,7 +135,7 @@ def test_what_depends_on_a_failure_in_a_flow_is_skipped():
         return double.submit(invert.submit(0), return_state=True).name
 
     job = nbf.run(chain)
-    assert job.wait(60)
+    assert job.wait(120)
     assert [one.kind.value for one in job.outcomes()] == ["failed", "skipped"]
 
 
@@ -159,7 +159,7 @@ def test_a_cancelled_flow_starts_nothing_more(gate):
     eventually(lambda: len(job) == 5)
     job.cancel()
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert after == ["reached"]
     assert gate.came == [0]
     assert [one.kind.value for one in job.outcomes()] == ["completed"] + ["cancelled"] * 4
@@ -194,7 +194,7 @@ def in_a_flow(body):
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
-    thread.join(60)
+    thread.join(120)
     return made[0]
 
 
@@ -209,7 +209,7 @@ def test_futures_that_other_code_made_are_followed_to_their_end(gate):
         eventually(lambda: len(job) == 3)
         assert job.counts.settled == 0
         gate.open()
-        assert job.wait(60)
+        assert job.wait(120)
         return job
 
     job = in_a_flow(body)
@@ -223,12 +223,12 @@ def test_futures_that_other_code_made_are_followed_to_their_end(gate):
 
 def test_futures_of_a_job_can_be_tracked_too():
     first = nbf.map(abs, [-1, -2])
-    assert nbf.track([first[1], first[0]]).result(60) == [2, 1]
+    assert nbf.track([first[1], first[0]]).result(120) == [2, 1]
 
 
 def test_tracking_nothing_is_done_at_once():
     job = nbf.track([])
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.result() == []
 
 
@@ -247,7 +247,7 @@ def test_task_runs_that_other_code_made_cannot_be_retried():
         return invert.submit(0, return_state=True)
 
     for job in (nbf.run(fails), nbf.track([nbf.map(abs, [-1])[0]])):
-        assert job.wait(60)
+        assert job.wait(120)
         with pytest.raises(NbfuturesError, match=r"cannot be run again one by one.*nbf\.run\(flow"):
             job.retry()
         assert job.is_done
@@ -275,7 +275,7 @@ def test_a_parent_fans_batches_out_each_a_subflow_on_a_process_pool(monkeypatch)
         return [item for future in futures for item in future.result()]
 
     job = nbf.run(parent, [[1, 2], [3, 4]])
-    pairs = job.result(150)
+    pairs = job.result(240)
     assert [value for value, _ in pairs] == [1, 4, 9, 16]
     assert os.getpid() not in {pid for _, pid in pairs}
     table = job.frame()

@@ -40,14 +40,14 @@ def test_a_flow_of_the_notebook_is_served_run_and_cancelled_in_the_middle(server
         # The job waits until the flow is served.
         job = nbf.options(deployment="behaving/nightly").map([{"x": 1}, {"x": -1}, {"x": 2, "sleep": 600}])
         eventually(lambda: "starting to serve" in repr(job), interval=0.02)
-        served = serving.result(90)
+        served = serving.result(240)
     try:
         eventually(lambda: job.counts.settled == 2 and job.counts.running == 1, 150)
         # What it returned is persisted, and so is what it raised.
         assert job.values() == [101, None, None]
         assert job.outcomes()[0].seconds > 0
         with pytest.raises(ValueError, match="-1 is negative"):
-            job[1].result(10)
+            job[1].result(120)
         told = job.failure(1).traceback
         assert ", in behave\n" in told
         assert "prefect" not in told
@@ -57,7 +57,7 @@ def test_a_flow_of_the_notebook_is_served_run_and_cancelled_in_the_middle(server
         assert running == "behaving/nightly 2"
         assert running in str(served)
         job.cancel()
-        assert job.wait(60)
+        assert job.wait(120)
         assert job.frame()["outcome"].tolist() == ["completed", "failed", "cancelled"]
         # By the process that ran it, which has ended it.
         assert "may be gone" not in str(job.outcomes()[2].error)
@@ -81,10 +81,10 @@ def test_a_deployment_of_a_module_file_runs(server, tmp_path):
         with get_client(sync_client=True) as client:
             eventually(lambda: any(one.name == "module" for one in client.read_deployments()), 90)
         job = nbf.options(deployment="from-a-file/module").map(x=[4])
-        assert job.result(120) == [8]
+        assert job.result(240) == [8]
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 def test_a_flow_that_cannot_be_sent_names_the_variable(server):
@@ -128,7 +128,7 @@ def test_a_flow_that_cannot_be_loaded_tells_why_and_where_its_log_is(server):
         nbf.serve(uses, name="x")
     job = nbf.options(deployment="reluctant/x").map([{}])
     with pytest.raises(ServeError, match="not here"):
-        job.result(90)
+        job.result(240)
     assert "Its log: " in repr(job)
     assert "reluctant/x" not in [one.name for one in api.served_flows()]
 
@@ -158,8 +158,8 @@ def is_alive(pid):
 
 def test_a_killed_kernel_takes_the_process_along(start_kernel):
     kernel = start_kernel(_KERNEL.format(name="mortal", keep=False))
-    assert "starting" in kernel.read(150)
-    pid = int(kernel.read(90))
+    assert "starting" in kernel.read(240)
+    pid = int(kernel.read(240))
     assert is_alive(pid)
     kernel.kill()
     try:
@@ -171,8 +171,8 @@ def test_a_killed_kernel_takes_the_process_along(start_kernel):
 
 def test_a_kept_process_outlives_its_kernel_and_another_one_finds_and_stops_it(start_kernel):
     kernel = start_kernel(_KERNEL.format(name="kept", keep=True))
-    assert "starting" in kernel.read(150)
-    pid = int(kernel.read(90))
+    assert "starting" in kernel.read(240)
+    pid = int(kernel.read(240))
     kernel.say()
     assert kernel.end()[0] == 0
     (found,) = [one for one in api.served_flows() if one.name == "kept/kernel"]
@@ -180,7 +180,7 @@ def test_a_kept_process_outlives_its_kernel_and_another_one_finds_and_stops_it(s
         assert found.pid == pid
         assert found.is_ready
         # What `__main__` defined, as a notebook does, runs there.
-        assert nbf.options(deployment="kept/kernel").submit(x=8).result(120) == 8
+        assert nbf.options(deployment="kept/kernel").submit(x=8).result(240) == 8
     finally:
         found.stop()
     assert not is_alive(pid)

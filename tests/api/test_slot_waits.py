@@ -62,7 +62,7 @@ def test_what_items_wait_for_in_prefects_concurrency_is_said_until_they_have_it(
     eventually(lambda: "slot" not in job.snapshot.note)
     assert holds_for(lambda: "slot" not in job.snapshot.note, 2.5)
     (tmp_path / "open").touch()
-    assert job.wait(60)
+    assert job.wait(120)
 
 
 def limited(x):
@@ -83,7 +83,7 @@ def test_a_rate_that_items_wait_for_is_said(fn):
         eventually(lambda: job.snapshot.note == "waiting for a slot of 'api' (1 of 1 in use)")
         job.cancel()
     nbf.limit("api", 100, per_second=100)
-    assert job.wait(60)
+    assert job.wait(120)
 
 
 def test_items_that_all_have_their_slots_at_once_wait_for_none():
@@ -110,7 +110,7 @@ def test_some_items_wait_for_a_tag_while_another_one_has_its_slot(gate):
     gate.wait_for(1)
     eventually(lambda: job.snapshot.note == "waiting for a slot of the tag 'heavy' (1 of 1 in use)")
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
 
 
 def test_a_flow_says_what_its_tasks_wait_for_also_those_of_flows_that_it_calls():
@@ -134,7 +134,7 @@ def test_a_flow_says_what_its_tasks_wait_for_also_those_of_flows_that_it_calls()
             job = nbf.run(outer)
             eventually(lambda: job.snapshot.note == FULL)
         eventually(lambda: job.snapshot.note == "waiting for a slot of the tag 'heavy' (1 of 1 in use)")
-    assert job.result(60) == (0, 1)
+    assert job.result(120) == (0, 1)
 
 
 def test_to_look_at_flow_runs_that_are_followed_raises_nothing(monkeypatch):
@@ -145,7 +145,7 @@ def test_to_look_at_flow_runs_that_are_followed_raises_nothing(monkeypatch):
         job = nbf.track([PrefectFlowRunFuture(followed.id)])
         assert holds_for(lambda: not errors, 1.5)
         client.set_flow_run_state(followed.id, Completed(), force=True)
-    assert job.wait(60)
+    assert job.wait(120)
 
 
 def test_a_job_says_nothing_of_what_others_wait_for(gate):
@@ -156,5 +156,5 @@ def test_a_job_says_nothing_of_what_others_wait_for(gate):
         eventually(lambda: waiting.snapshot.note == FULL)
         assert holds_for(lambda: "slot" not in other.snapshot.note, 1.5)
     gate.open()
-    assert waiting.wait(60)
-    assert other.wait(60)
+    assert waiting.wait(120)
+    assert other.wait(120)

@@ -33,7 +33,7 @@ def test_cancel_ends_what_waits_at_once_and_lets_end_what_runs(kind, gate):
     eventually(lambda: job.counts.cancelled == 198)
     assert not job.is_done
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert sorted(gate.came) == [0, 1]
     assert kinds_of(job) == ["completed"] * 2 + ["cancelled"] * 198
     assert job.values(default="-") == [0, 1] + ["-"] * 198
@@ -49,7 +49,7 @@ def test_cancel_takes_back_task_runs_that_no_worker_has_begun(gate):
     job.cancel()
     eventually(lambda: job.counts.cancelled == 48)
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert sorted(gate.came) == [0, 1]
 
 
@@ -60,7 +60,7 @@ def test_async_tasks_that_are_taken_back_leave_no_warning_in_the_notebook(gate, 
         gate.wait_for(1)
         job.cancel()
         gate.open()
-        assert job.wait(60)
+        assert job.wait(120)
         join()
         gc.collect()
     assert job.counts.cancelled == 9
@@ -70,14 +70,14 @@ def test_async_tasks_that_are_taken_back_leave_no_warning_in_the_notebook(gate, 
 def test_a_job_that_is_cancelled_before_it_starts_calls_nothing(gate):
     job = nbf.map(gate, range(10))
     job.cancel()
-    assert job.wait(60)
+    assert job.wait(120)
     assert gate.came == []
     assert kinds_of(job) == ["cancelled"] * 10
 
 
 def test_cancelling_a_job_that_is_done_changes_nothing():
     job = nbf.map(abs, [-1])
-    assert job.result(60) == [1]
+    assert job.result(120) == [1]
     job.cancel()
     assert job.phase is JobPhase.DONE
     assert job.result() == [1]
@@ -89,8 +89,8 @@ def test_what_was_cancelled_runs_when_it_is_retried(kind, gate):
     gate.wait_for(2)
     job.cancel()
     gate.open()
-    assert job.wait(60)
-    assert job.retry().result(60) == list(range(12))
+    assert job.wait(120)
+    assert job.retry().result(120) == list(range(12))
     assert sorted(gate.came) == list(range(12))
 
 
@@ -107,7 +107,7 @@ def test_a_paused_job_starts_nothing_until_it_is_resumed(kind, gate):
     assert holds_for(lambda: len(gate.came) == 2, 0.2)
     assert job.phase is JobPhase.PAUSED
     job.resume()
-    assert job.result(60) == list(range(8))
+    assert job.result(120) == list(range(8))
 
 
 def test_a_job_that_is_paused_before_it_starts_waits_for_resume(gate):
@@ -117,7 +117,7 @@ def test_a_job_that_is_paused_before_it_starts_waits_for_resume(gate):
     eventually(lambda: job.url)
     assert holds_for(lambda: gate.came == [], 0.15)
     job.resume()
-    assert job.result(60) == [0, 1, 2]
+    assert job.result(120) == [0, 1, 2]
 
 
 def test_a_paused_job_can_be_cancelled(gate):
@@ -126,13 +126,13 @@ def test_a_paused_job_can_be_cancelled(gate):
     job.pause()
     job.cancel()
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert kinds_of(job) == ["completed"] + ["cancelled"] * 4
 
 
 def test_pause_and_resume_of_a_job_that_is_done_do_nothing():
     job = nbf.map(abs, [-1])
-    assert job.result(60) == [1]
+    assert job.result(120) == [1]
     job.pause()
     job.resume()
     assert job.phase is JobPhase.DONE
@@ -159,14 +159,14 @@ class Flaky:
 def test_a_retry_runs_what_failed_and_puts_it_in_place(kind):
     flaky = Flaky({1: ValueError("one"), 3: KeyError("three")})
     job = nbf.map(kind(flaky.call), range(5))
-    assert job.wait(60)
+    assert job.wait(120)
     assert kinds_of(job) == ["completed", "failed"] * 2 + ["completed"]
     before = job.outcomes()
     future = job[3]
     flaky.bad.clear()
     flaky.calls.clear()
     assert job.retry() is job
-    assert job.result(60) == [0, 10, 20, 30, 40]
+    assert job.result(120) == [0, 10, 20, 30, 40]
     assert sorted(flaky.calls) == [1, 3]
     assert [now is then for now, then in zip(job.outcomes(), before, strict=True)] == [True, False, True, False, True]
     assert future.result() == 30
@@ -178,9 +178,9 @@ def test_a_retry_runs_what_failed_and_puts_it_in_place(kind):
 def test_a_retry_that_fails_again_keeps_the_new_error():
     flaky = Flaky({0: ValueError("first")})
     job = nbf.map(flaky.call, range(2))
-    assert job.wait(60)
+    assert job.wait(120)
     flaky.bad[0] = ValueError("second")
-    assert job.retry().wait(60)
+    assert job.retry().wait(120)
     assert str(job[0].exception()) == "second"
     assert job.counts.failed == 1
 
@@ -202,7 +202,7 @@ def test_a_retry_of_some_errors_leaves_the_others_as_they_are(gate):
         eventually(lambda: job.counts.failed == 3)
         assert sorted(flaky.calls) == again
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
 
 
 def test_a_retry_of_what_is_no_error_type_is_refused():
@@ -221,9 +221,9 @@ def test_a_retry_with_an_edited_function_calls_that(kind):
         return 10 // x if x else 0
 
     job = nbf.map(kind(broken), range(3))
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.failed == 1
-    assert job.retry(kind(mended)).result(60) == [0, 10, 5]
+    assert job.retry(kind(mended)).result(120) == [0, 10, 5]
 
 
 def other_name(y):
@@ -247,13 +247,13 @@ def test_a_retry_with_a_function_that_does_not_fit_is_refused_and_changes_nothin
         return 1 / x
 
     job = nbf.map(one, [0, 1])
-    assert job.wait(60)
+    assert job.wait(120)
     for fn, message in MISFITS:
         with pytest.raises(MapArgumentsError, match=message):
             job.retry(fn)
     assert job.is_done
     assert kinds_of(job) == ["failed", "completed"]
-    assert job.retry(lambda x: x).result(60) == [0, 1.0]
+    assert job.retry(lambda x: x).result(120) == [0, 1.0]
 
 
 @pytest.mark.kinds("function", "async function", "task")
@@ -280,7 +280,7 @@ def test_what_failed_can_be_retried_while_the_rest_runs(kind, gate):
     job.retry()
     eventually(lambda: len(tries) == 2 or len(gate.came) == 3)
     gate.open()
-    assert job.result(60) == list(range(6))
+    assert job.result(120) == list(range(6))
     assert len(tries) == 2
 
 
@@ -300,9 +300,9 @@ def test_an_edited_function_can_be_given_while_the_rest_runs_and_the_job_can_sti
     job.cancel()
     eventually(lambda: job.counts.waiting == 0)
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.cancelled >= 16
-    assert job.retry().result(60) == [-1, *range(1, 20)]
+    assert job.retry().result(120) == [-1, *range(1, 20)]
 
 
 def test_only_what_has_ended_is_retried(gate):
@@ -310,7 +310,7 @@ def test_only_what_has_ended_is_retried(gate):
     gate.wait_for(2)
     job.retry()
     gate.open()
-    assert job.result(60) == [0, 1]
+    assert job.result(120) == [0, 1]
     assert sorted(gate.came) == [0, 1]
 
 
@@ -328,7 +328,7 @@ def test_the_first_failure_ends_a_job_that_is_to_fail_fast(kind):
         return x
 
     job = nbf.options(workers=1, in_flight=1, fail_fast=True).map(kind(work), range(100))
-    assert job.wait(60)
+    assert job.wait(120)
     assert started == [0, 1, 2, 3]
     assert kinds_of(job) == ["completed"] * 3 + ["failed"] + ["cancelled"] * 96
     assert "item 3 failed (fail_fast)" in str(job[50].exception())
@@ -339,9 +339,9 @@ def test_the_first_failure_ends_a_job_that_is_to_fail_fast(kind):
 def test_a_job_that_failed_fast_can_be_retried():
     flaky = Flaky({0: ValueError("v")})
     job = nbf.options(workers=1, fail_fast=True).map(flaky.call, range(5))
-    assert job.wait(60)
+    assert job.wait(120)
     flaky.bad.clear()
-    assert job.retry().result(60) == [0, 10, 20, 30, 40]
+    assert job.retry().result(120) == [0, 10, 20, 30, 40]
 
 
 # --- the counts -----------------------------------------------------------------------------------------------------
@@ -377,10 +377,10 @@ def test_the_counts_add_up_at_every_moment_while_a_job_with_failures_is_cancelle
     try:
         eventually(lambda: job.counts.failed > 20, interval=0.001)
         job.cancel()
-        assert job.wait(60)
+        assert job.wait(120)
     finally:
         over.set()
-        watcher.join(10)
+        watcher.join(120)
     assert sums == looks == {(total, total, True)}
     assert job.counts.cancelled > 0
     assert job.counts.settled == total
@@ -389,7 +389,7 @@ def test_the_counts_add_up_at_every_moment_while_a_job_with_failures_is_cancelle
 def test_the_phases_of_a_job_are_told_in_order():
     phases = []
     release = threading.Event()
-    job = nbf.options(workers=1).map(lambda x: release.wait(60), range(3))
+    job = nbf.options(workers=1).map(lambda x: release.wait(120), range(3))
     job._run.state.subscribe(lambda event: phases.append(event.phase.value) if hasattr(event, "phase") else None)
     eventually(lambda: job.counts.running == 1)
     job.pause()

@@ -30,7 +30,7 @@ def test_a_result_that_is_not_there_in_time_tells_how_far_the_job_is(gate):
     assert job.wait(timeout=0.05) is False
     assert not job.is_done
     gate.open()
-    assert job.result(60) == [0, 1, 2]
+    assert job.result(120) == [0, 1, 2]
     assert job.wait(0) is True
 
 
@@ -42,10 +42,10 @@ def test_the_first_error_is_raised_while_the_others_go_on(gate):
 
     job = nbf.options(workers=3).map(work, range(3))
     with pytest.raises(ValueError, match="at once"):
-        job.result(60)
+        job.result(120)
     assert not job.is_done
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.values(default="?") == [0, "?", 2]
 
 
@@ -55,13 +55,13 @@ def test_values_and_outcomes_never_wait(gate):
     assert job.outcomes() == [None, None]
     assert job.frame()["outcome"].tolist() == ["unsettled"] * 2
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
 
 
 def test_outcomes_come_as_items_end_the_slow_first_item_last(gate):
     job = nbf.options(workers=2).map(lambda x: x or gate(x), range(10))
     seen = []
-    for outcome in job.as_completed(timeout=60):
+    for outcome in job.as_completed(timeout=120):
         seen.append(outcome.index)
         if len(seen) == 9:
             gate.open()
@@ -79,7 +79,7 @@ def test_outcomes_that_do_not_come_in_time_are_told(gate):
     with pytest.raises(TimeoutError, match="2 of 3 items"):
         next(outcomes)
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
 
 
 # --- in an event loop -------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_outcomes_come_in_an_event_loop_as_items_end(gate):
 def test_many_outcomes_at_once_leave_the_loop_to_others():
     async def main():
         job = nbf.map(same, range(5000))
-        job.wait(60)
+        job.wait(120)
         seen = set()
         async with Ticker() as ticker:
             async for outcome in job:
@@ -175,7 +175,7 @@ def test_futures_of_several_jobs_come_as_they_end(gate):
     slow = nbf.map(gate, range(2))
     quick = nbf.map(same, range(3))
     seen = []
-    for future in nbf.as_completed([slow, quick[0], list(quick)[1:]], timeout=60):
+    for future in nbf.as_completed([slow, quick[0], list(quick)[1:]], timeout=120):
         seen.append(future)
         if len(seen) == 3:
             gate.open()
@@ -186,12 +186,12 @@ def test_futures_of_several_jobs_come_as_they_end(gate):
 def test_waiting_for_several_jobs_tells_what_is_done_and_what_not(gate):
     slow = nbf.map(gate, range(2))
     quick = nbf.map(task(same), range(3))
-    assert quick.wait(60)
+    assert quick.wait(120)
     done, not_done = nbf.wait([slow, quick], timeout=0.1)
     assert done == set(quick)
     assert not_done == set(slow)
     gate.open()
-    assert nbf.wait([slow, quick], timeout=60).not_done == set()
+    assert nbf.wait([slow, quick], timeout=120).not_done == set()
     assert nbf.wait(slow).done == set(slow)
 
 
@@ -206,10 +206,10 @@ def test_no_alarm_is_left_armed_in_the_main_thread(gate):
     import signal
 
     job = nbf.map(lambda x: x or gate(x), range(3))
-    for _ in nbf.as_completed(job, timeout=60):
+    for _ in nbf.as_completed(job, timeout=120):
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
         gate.open()
-    for _ in job.as_completed(timeout=60):
+    for _ in job.as_completed(timeout=120):
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
@@ -235,7 +235,7 @@ def test_a_snapshot_tells_rate_time_left_and_speed_up():
     during = job.snapshot
     assert during.phase is JobPhase.RUNNING
     assert during.seconds_left > 0
-    assert job.wait(60)
+    assert job.wait(120)
     after = job.snapshot
     assert after.phase is JobPhase.DONE
     assert after.seconds_left == 0

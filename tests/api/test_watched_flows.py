@@ -43,7 +43,7 @@ def test_tasks_that_a_flow_calls_are_items():
         return [double(1), double(x=2), talk(3)]
 
     job = nbf.run(calls)
-    assert job.result(60) == [2, 4, 6]
+    assert job.result(120) == [2, 4, 6]
     assert endings(job) == [
         ("double", "completed", 2),
         ("double", "completed", 4),
@@ -67,7 +67,7 @@ def test_a_call_that_fails_is_an_item_and_the_flow_may_go_on():
         return state.is_failed(), invert(4, return_state=True).is_completed()
 
     job = nbf.run(survives)
-    assert job.result(60) == (True, True)
+    assert job.result(120) == (True, True)
     assert [ending[1:] for ending in endings(job)] == [("failed", None), ("failed", None), ("completed", 0.25)]
     assert "return 1 / x" in job.failure(0).traceback
     assert "ZeroDivisionError" in job.errors().to_string()
@@ -79,7 +79,7 @@ def test_what_is_called_after_a_failure_that_it_waits_for_is_skipped():
         return double(1, wait_for=[invert.submit(0)], return_state=True).is_pending()
 
     job = nbf.run(waits)
-    assert job.result(60) is True
+    assert job.result(120) is True
     assert sorted(ending[:2] for ending in endings(job)) == [("double", "skipped"), ("invert", "failed")]
 
 
@@ -89,7 +89,7 @@ def test_async_tasks_that_a_flow_awaits_together_are_items():
         return await asyncio.gather(*[slow_double(x) for x in range(5)])
 
     job = nbf.run(gathers)
-    assert job.result(60) == [0, 2, 4, 6, 8]
+    assert job.result(120) == [0, 2, 4, 6, 8]
     assert [ending[1:] for ending in endings(job)] == [("completed", 2 * x) for x in range(5)]
 
 
@@ -100,7 +100,7 @@ def test_a_coroutine_that_nobody_awaits_is_no_item():
         return await slow_double(2)
 
     job = nbf.run(forgets)
-    assert job.result(60) == 4
+    assert job.result(120) == 4
     assert len(job) == 1
 
 
@@ -118,7 +118,7 @@ def test_what_flows_submit_that_a_flow_calls_is_seen():
         return inner(1), await inner_async(3), double.submit(4).result()
 
     job = nbf.run(outer)
-    assert job.result(60) == (6, 6, 8)
+    assert job.result(120) == (6, 6, 8)
     assert sorted(ending[2] for ending in endings(job)) == [2, 4, 6, 8]
 
 
@@ -128,7 +128,7 @@ def test_calls_outside_of_a_watched_flow_are_nobodys_items():
         return double(1)
 
     job = nbf.run(one)
-    assert job.result(60) == 2
+    assert job.result(120) == 2
     assert flow(lambda: double(5), name="other")() == 10
     assert len(job) == 1
 
@@ -138,11 +138,11 @@ def test_two_flows_at_once_keep_their_items_apart():
 
     @flow
     def calls(x):
-        both.wait(60)
+        both.wait(120)
         return [double(x), double(x)]
 
     jobs = [nbf.run(calls, x) for x in (1, 2)]
-    assert [job.result(60) for job in jobs] == [[2, 2], [4, 4]]
+    assert [job.result(120) for job in jobs] == [[2, 2], [4, 4]]
     assert [len(job) for job in jobs] == [2, 2]
 
 
@@ -160,7 +160,7 @@ def test_a_cancelled_flow_calls_nothing_more(gate):
     gate.wait_for(1)
     job.cancel()
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert gate.came == [0]
     with pytest.raises(ItemCancelledError):
         job.result()
@@ -177,4 +177,4 @@ def test_a_flow_that_is_used_as_a_task_is_explained(name):
         return getattr(inner, name)(1)
 
     with pytest.raises(FlowCallError, match=rf"run_inner\.{name}\(\.\.\.\)"):
-        nbf.run(outer).result(60)
+        nbf.run(outer).result(120)

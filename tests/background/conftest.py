@@ -115,7 +115,7 @@ def served(server, notebook):
     names = ["double", "pick", "invert", "fail_once", "wait_in", "double_async", "keep_lock", "fall_silent", "triple"]
     names += ["fail_deep", "fail_async", "fail_with_lock"]
     serving = nbf.serve(*(getattr(notebook, name) for name in names), workers=2, limit=2)
-    assert serving.wait(120), serving
+    assert serving.wait(240), serving
     yield serving
     serving.stop()
 

@@ -30,7 +30,7 @@ def visit(gate, x):
 gate = FileGate({place!r})
 if {serves}:
     serving = nbf.serve(visit, workers=1, limit=4, keep={keep})
-    assert serving.wait(120), serving
+    assert serving.wait(240), serving
 job = nbf.options(background=True, name={name!r}).map(visit, nbf.unmapped(gate), range(6))
 while (job.counts.settled, job.counts.running) != (4, 2) and {serves}:
     job.wait(0.05)
@@ -54,7 +54,7 @@ def visit(gate, x):
 
 gate = FileGate({place!r})
 serving = nbf.serve(visit, workers=1, limit=2, keep=True)
-assert serving.wait(120), serving
+assert serving.wait(240), serving
 job = nbf.options(background=True, name={name!r}, in_flight={in_flight}).map(visit, nbf.unmapped(gate), range({items}))
 print("begun", flush=True)
 input()
@@ -122,13 +122,13 @@ def test_a_job_goes_on_without_its_kernel_and_is_attached_with_every_outcome(beg
     assert job.errors()["error"].tolist() == ["ValueError"]
     assert nbf.attach("survivor") is job
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.values() == [0, 10, 20, None, 4, 5]
     frame = job.frame()
     assert frame["seconds"].notna().all()
     assert [one["x"] for one in (job[index]._run.item(index).arguments for index in range(6))] == list(range(6))
     # The calls came back with it.
-    assert job.retry().wait(60)
+    assert job.retry().wait(120)
     assert job.counts.failed == 1
     assert job.outcomes()[3].round == 1
 
@@ -139,13 +139,13 @@ def test_workers_end_with_their_kernel_and_what_is_left_runs_by_others(begin, ga
     kernel.kill()
     eventually(lambda: not _is_alive(int(pid)))
     job = nbf.attach("orphan")
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.completed == 3
     assert job.counts.failed == 3
     assert "ended with the kernel" in str(job.outcomes()[4].error)
     gate.open()
-    assert nbf.serve(job._run.work.target).wait(120)
-    assert job.retry().wait(60)
+    assert nbf.serve(job._run.work.target).wait(240)
+    assert job.retry().wait(120)
     assert job.values() == [0, 10, 20, None, 4, 5]
 
 
@@ -159,12 +159,12 @@ def test_a_kernel_that_ends_does_not_cancel_its_background_job(begin):
     assert eventually(lambda: job.snapshot.note) == "waiting for a worker: %serve visit"
     assert job.counts.waiting == 6
     job.cancel()
-    assert job.wait(30)
+    assert job.wait(120)
     assert job.counts.cancelled == 6
 
 
 def test_a_name_that_prefect_does_not_know_is_told_with_those_that_it_knows(served, background, notebook):
-    nbf.options(background=True, name="well known").map(notebook.double, [1]).result(60)
+    nbf.options(background=True, name="well known").map(notebook.double, [1]).result(120)
     with pytest.raises(NbfuturesError, match=r"knows no background job 'unheard'.*well known"):
         nbf.attach("unheard")
 
@@ -180,7 +180,7 @@ def test_task_runs_that_a_flow_of_the_users_gave_to_workers_are_attached(served,
 
     assert fan_out() == 3
     job = nbf.attach("fan out by hand")
-    assert job.wait(60)
+    assert job.wait(120)
     assert sorted(job.values()) == [0, 2, 4]
     with pytest.raises(NbfuturesError, match="cannot be made again"):
         job.retry()
@@ -196,7 +196,7 @@ def test_only_what_was_never_submitted_is_told_so_and_only_once_its_kernel_is_go
     there = len(job._run.work.found.task_runs)
     assert there < 200
     eventually(lambda: len(submitted(flow_run.id)) == 230, timeout=120)
-    eventually(lambda: "to submit 90 of its items" in job.snapshot.note, timeout=90)
+    eventually(lambda: "to submit 90 of its items" in job.snapshot.note, timeout=120)
     assert holds_for(lambda: job.counts.cancelled == 0, 2.0)
     kernel.kill()
     eventually(lambda: job.counts.settled)
@@ -206,7 +206,7 @@ def test_only_what_was_never_submitted_is_told_so_and_only_once_its_kernel_is_go
     }
     assert job.snapshot.note == ""
     gate.open()
-    assert job.wait(120)
+    assert job.wait(240)
     assert (job.counts.completed, job.counts.cancelled) == (230, 90)
 
 
@@ -225,7 +225,7 @@ def test_what_waits_in_a_worker_of_prefects_is_not_told_as_never_submitted(submi
     job = nbf.attach("held")
     assert len(job._run.work.found.task_runs) == 12
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.completed == 12
 
 

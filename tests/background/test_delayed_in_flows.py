@@ -19,7 +19,7 @@ def test_what_a_flow_delays_is_an_item_of_the_job(notebook, served):
         return await asyncio.gather(*(future.result_async() for future in futures))
 
     job = nbf.run(parent, [1, 2, 3])
-    assert job.result(120) == [2, 4, 6]
+    assert job.result(240) == [2, 4, 6]
     assert [one.kind.value for one in job.outcomes()] == ["completed"] * 3
     assert job.values() == [2, 4, 6]
     assert [job._run.item(index).arguments["task"] for index in range(3)] == ["double-1", "double-2", "double-3"]

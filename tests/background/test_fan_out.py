@@ -41,7 +41,7 @@ def cell(server):
     """A cell whose tasks two workers serve, each one item at once."""
     made = define(CELL)
     serving = nbf.serve(made["run_batch"], made["hold"], workers=2, limit=1)
-    assert serving.wait(120), serving
+    assert serving.wait(240), serving
     yield made
     serving.stop()
 
@@ -67,9 +67,9 @@ def test_a_worker_that_is_busy_keeps_nothing_from_the_others(cell, background, g
     holding = background.map(cell["hold"], nbf.unmapped(gate), [0])
     gate.wait_for(1)
     job = background.map(cell["hold"], nbf.unmapped(gate), range(1, 9))
-    assert job.result(30) == list(range(1, 9))
+    assert job.result(120) == list(range(1, 9))
     assert holding.counts.running == 1
     # On a busy machine it may have said for a moment that Prefect does not answer.
     eventually(lambda: holding.snapshot.note == "")
     gate.open()
-    assert holding.result(60) == [0]
+    assert holding.result(120) == [0]

@@ -30,14 +30,14 @@ def of_another_kernel(source=CELL, name="double", file="/tmp/ipykernel_1/1.py"):
 @pytest.fixture(scope="module")
 def kept(server):
     serving = nbf.serve(define(CELL)["double"], workers=1)
-    assert serving.wait(120), serving
+    assert serving.wait(240), serving
     yield serving
     serving.stop()
 
 
 def test_workers_of_the_same_cell_take_the_items(kept):
     job = nbf.options(background=True).map(of_another_kernel(), range(3))
-    assert job.result(60) == [0, 2, 4]
+    assert job.result(120) == [0, 2, 4]
 
 
 def test_workers_of_the_same_cell_take_what_a_flow_delays(kept):
@@ -45,9 +45,9 @@ def test_workers_of_the_same_cell_take_what_a_flow_delays(kept):
 
     @flow
     def fan_out():
-        return double.delay(4).result(timeout=60)
+        return double.delay(4).result(timeout=120)
 
-    assert nbf.run(fan_out).result(90) == 8
+    assert nbf.run(fan_out).result(240) == 8
 
 
 def test_a_key_follows_from_the_code_and_not_from_where_it_stands():

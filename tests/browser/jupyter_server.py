@@ -79,10 +79,10 @@ class JupyterServer:
         """End it and its kernels."""
         self._process.terminate()
         try:
-            self._process.wait(30)
+            self._process.wait(120)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(120)
 
     def _find_url(self):
         assert self._process.poll() is None, self._log.read_text()

@@ -13,6 +13,6 @@ NODE = Path(playwright.__file__).parent / "driver" / "node"
 
 
 def test_the_pure_functions_of_the_card_pass_their_own_tests():
-    done = subprocess.run([NODE, "--test", TESTS], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([NODE, "--test", TESTS], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pass 11" in done.stdout

@@ -58,7 +58,7 @@ def test_it_is_logged_in_where_the_notebook_moves_the_output(notebook, secret):
 
 
 def test_the_page_of_a_jobs_run_is_shown_with_its_summary(notebook, secret):
-    notebook.run(f"job = {JOB}\njob.wait(); job._run.thread.join(30)")
+    notebook.run(f"job = {JOB}\njob.wait(); job._run.thread.join(120)")
     cell = notebook.run("nbf.dashboard(job)")
     shown = frame_in(cell)
     expect(shown.get_by_text("squares").first).to_be_visible(timeout=60_000)

@@ -38,7 +38,7 @@ class Proxy:
     def __exit__(self, *_):
         self._call(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(120)
         self._loop.close()
 
     def switch(self, mode):
@@ -46,7 +46,7 @@ class Proxy:
         self._call(self._switch(mode))
 
     def _call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
     async def _switch(self, mode):
         self._mode = mode

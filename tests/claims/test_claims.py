@@ -29,7 +29,7 @@ def test_1_a_failing_item_does_not_stop_the_count():
         return x
 
     job = nbf.options(workers=4).map(work, range(60))
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.snapshot.counts.settled == 60
     assert (job.counts.completed, job.counts.failed) == (59, 1)
     assert "1 of 60 failed" in repr(job)
@@ -50,7 +50,7 @@ def test_2_a_slow_first_item_does_not_hold_back_the_count(gate):
     assert len(seen) > 5, "the count moved in steps, while item 0 was running"
     assert gate.inside == 1
     gate.open()
-    assert job.result(60) == list(range(40))
+    assert job.result(120) == list(range(40))
 
 
 @pytest.mark.parametrize("make", [lambda fn: fn, task], ids=["function", "task"])
@@ -67,7 +67,7 @@ def test_4_a_cancelled_job_is_idle_after_one_items_time(make, gate):
     eventually(lambda: job.counts.failed == 1)
     job.cancel()
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert sorted(gate.came) == [0, 2, 3, 4]
     counts = job.counts
     assert (counts.completed, counts.failed, counts.cancelled) == (4, 1, 995)
@@ -88,7 +88,7 @@ def test_7_what_an_item_prints_is_found_with_the_item_and_nowhere_else(gate, cap
     gate.wait_for(3)
     print("another cell")
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     print("a later cell")
     assert capsys.readouterr() == ("another cell\na later cell\n", "")
     for x, outcome in enumerate(job.outcomes()):
@@ -105,7 +105,7 @@ def test_9_ten_thousand_small_items_are_few_task_runs_and_each_failure_its_own_r
         return x
 
     job = nbf.options(workers=2).map(work, range(10_000))
-    assert job.wait(60)
+    assert job.wait(120)
     failed = job.failed
     assert failed.index.tolist() == list(range(7, 10_000, 1000))
     assert failed["message"].tolist() == [f"bad {x}" for x in range(7, 10_000, 1000)]
@@ -113,7 +113,7 @@ def test_9_ten_thousand_small_items_are_few_task_runs_and_each_failure_its_own_r
     assert job.errors()["count"].tolist() == [10]
     assert len({one.task_run_id for one in job.outcomes()}) < 100
     one_by_one = nbf.options(workers=2).map(task(lambda x: x), range(100))
-    assert one_by_one.wait(60)
+    assert one_by_one.wait(120)
     assert job.snapshot.rate > 5 * one_by_one.snapshot.rate
 
 
@@ -135,12 +135,12 @@ for mode in sys.stdin:
     next(job.as_completed())
     print("running", flush=True)
     print(read_note(job), flush=True)
-    print(job.wait(60), job.result() == [x * x for x in range(40)], flush=True)
+    print(job.wait(120), job.result() == [x * x for x in range(40)], flush=True)
 
     job = nbf.map(work, range(4))
     read_note(job)
     print("another", job.counts.waiting, flush=True)
-    print(job.result(60), repr(job.snapshot.note), flush=True)
+    print(job.result(120), repr(job.snapshot.note), flush=True)
 """
 
 
@@ -191,10 +191,10 @@ for how in ("wait", "result"):
         getattr(job, how)()
     except KeyboardInterrupt:
         print("interrupted", flush=True)
-    print(job.wait(30), job.counts.completed >= 2, job.counts.cancelled > 200, job.counts.settled, flush=True)
+    print(job.wait(120), job.counts.completed >= 2, job.counts.cancelled > 200, job.counts.settled, flush=True)
     print(job.outcomes()[-1].error, flush=True)
-print(nbf.map(work, range(3)).result(30), flush=True)
-print(len(job.retry(lambda x: -x).result(30)), min(job.values()), flush=True)
+print(nbf.map(work, range(3)).result(120), flush=True)
+print(len(job.retry(lambda x: -x).result(120)), min(job.values()), flush=True)
 """
 
 
@@ -227,7 +227,7 @@ def test_13_a_parent_that_maps_children_on_a_small_pool_ends(workers):
     def grandparent(x):
         return parent.submit(x).result()
 
-    assert nbf.options(workers=workers).map(grandparent, [1, 2, 3, 4]).result(60) == [1, 3, 6, 10]
+    assert nbf.options(workers=workers).map(grandparent, [1, 2, 3, 4]).result(120) == [1, 3, 6, 10]
 
 
 SCRIPT = """
@@ -288,8 +288,8 @@ def test_16_kernels_share_a_server_and_one_that_leaves_does_not_disturb_the_othe
         assert eventually(lambda: states(cancelled, 1))
 
     gate.open()
-    assert mine.result(60) == list(range(10))
-    assert nbf.map(abs, [-1]).result(60) == [1]
+    assert mine.result(120) == list(range(10))
+    assert nbf.map(abs, [-1]).result(120) == [1]
 
 
 def test_14_what_a_notebook_defines_works_in_processes_with_nothing_copied_to_a_file():
@@ -309,7 +309,7 @@ def work(x):
 """,
         cell,
     )
-    rows = nbf.options(runner="processes").map(cell["work"], range(4)).result(90)
+    rows = nbf.options(runner="processes").map(cell["work"], range(4)).result(240)
     assert [reading.x for reading, _ in rows] == [0, 3, 6, 9]
     assert all(type(reading) is cell["Reading"] for reading, _ in rows)
     assert os.getpid() not in {pid for _, pid in rows}

@@ -27,12 +27,12 @@ def started(*command, log, environment=None):
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.kill()
 
 
-def told(log, pattern, process, seconds=60):
+def told(log, pattern, process, seconds=240):
     """What a process printed, once that matches."""
     deadline = time.monotonic() + seconds
     while not (found := re.search(pattern, log.read_text())):

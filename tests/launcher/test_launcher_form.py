@@ -29,7 +29,7 @@ def jobs(server):
     yield server.jobs
     for job in session_jobs():
         job.cancel()
-        assert job.wait(60)
+        assert job.wait(120)
     server.jobs.clear()
 
 
@@ -38,7 +38,7 @@ def submit(form):
     before = form.job
     form.submit.click()
     assert form.job is not before, (form.problem, {name: row.problem for name, row in form.rows.items()})
-    return form.job.result(60)
+    return form.job.result(120)
 
 
 def refuse(form):

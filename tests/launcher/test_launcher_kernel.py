@@ -27,7 +27,7 @@ def client(kernel_environment):
 def outputs(client, message_id):
     """Yield the outputs that belong to a cell, also those that come after it has ended."""
     while True:
-        message = client.get_iopub_msg(timeout=60)
+        message = client.get_iopub_msg(timeout=120)
         is_output = message["msg_type"] in {"execute_result", "display_data", "update_display_data"}
         if is_output and message["parent_header"].get("msg_id") == message_id:
             yield message["content"]["data"]
@@ -39,13 +39,13 @@ def test_submit_shows_the_job_below_the_form(client):
     assert "application/vnd.jupyter.widget-view+json" in shown
     assert shown["text/plain"].startswith("<launcher for f")
     answer = client.execute("", user_expressions={"id": "form.submit.model_id"})
-    while (reply := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != answer:
+    while (reply := client.get_shell_msg(timeout=120))["parent_header"]["msg_id"] != answer:
         pass
     button = json.loads(reply["content"]["user_expressions"]["id"]["data"]["text/plain"].replace("'", '"'))
     click = {"comm_id": button, "data": {"method": "custom", "content": {"event": "click"}}}
     client.shell_channel.send(client.session.msg("comm_msg", click))
     assert any(data.get("text/plain", "").startswith("f: ") for data in outputs(client, cell))
-    value = client.execute("", user_expressions={"value": "job.result(60)"})
-    while (reply := client.get_shell_msg(timeout=90))["parent_header"]["msg_id"] != value:
+    value = client.execute("", user_expressions={"value": "job.result(120)"})
+    while (reply := client.get_shell_msg(timeout=120))["parent_header"]["msg_id"] != value:
         pass
     assert reply["content"]["user_expressions"]["value"]["data"]["text/plain"] == "49"

@@ -251,7 +251,7 @@ def test_a_listener_may_ask_the_state():
     state.subscribe(lambda _: seen.append(state.snapshot().counts.settled))
     worker = threading.Thread(target=state.settle, args=([done(0)],), daemon=True)
     worker.start()
-    worker.join(10)
+    worker.join(120)
     assert seen == [1, 1]
 
 
@@ -273,14 +273,14 @@ def test_many_threads_that_tell_the_same_outcomes_count_each_item_once():
     told = []
 
     def tell():
-        start.wait(10)
+        start.wait(120)
         told.append(sum(state.settle([outcome]) for outcome in outcomes))
 
     threads = [threading.Thread(target=tell, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert sum(told) == 500
     assert state.counts == Counts(completed=500)
 

@@ -40,7 +40,7 @@ print("the other cell")
 while len(list(pathlib.Path().glob("came-*"))) < 2:
     time.sleep(0.01)
 pathlib.Path("open").touch()
-assert job.wait(60)
+assert job.wait(120)
 logging.info("of the other cell")
 os.system("echo by the other cell")
 time.sleep(0.5)

@@ -17,7 +17,7 @@ CELLS = {
         "import threading\n"
         "gate = threading.Event()\n"
         "def check(x):\n"
-        "    gate.wait(60)\n"
+        "    gate.wait(120)\n"
         "    print('printed by item', x)\n"
         "    if x == 5:\n"
         "        raise ValueError('item five is bad')\n"

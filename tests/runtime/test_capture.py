@@ -74,7 +74,7 @@ def test_threads_that_print_at_once_keep_their_lines_apart():
 
         def work(number):
             with capture.into(sinks[number]):
-                start.wait(10)
+                start.wait(120)
                 for line in range(200):
                     print(f"{number}:{line}")
 
@@ -83,7 +83,7 @@ def test_threads_that_print_at_once_keep_their_lines_apart():
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(10)
+                thread.join(120)
         for number, sink in enumerate(sinks):
             assert sink.take().stdout == "".join(f"{number}:{line}\n" for line in range(200))
         assert out.getvalue() == ""

@@ -177,7 +177,7 @@ def test_at_the_end_all_is_given_back_but_for_what_still_runs(holding):
 def test_who_is_told_between_asking_and_waiting_does_not_wait(holding):
     assert isinstance(holding.step(0.0), Wait)
     holding.want(1)
-    holding.wait(60)
+    holding.wait(120)
     assert holding.step(0.0) == Acquire(1)
 
 

@@ -124,7 +124,7 @@ def test_the_functions_own_timeout_error_is_not_taken_for_the_items():
     def work(x):
         raise TimeoutError("of a socket")
 
-    lane = lane_of(work, [1], timeout=60)
+    lane = lane_of(work, [1], timeout=120)
     lane.run(None)
     (told,) = lane.drain()
     assert str(told.error) == "of a socket"
@@ -137,17 +137,17 @@ def test_an_item_that_was_given_up_on_is_not_told_and_the_lane_takes_no_other():
     def work(x):
         if x == 1:
             inside.set()
-            go.wait(10)
+            go.wait(120)
         return x
 
     lane = lane_of(work, [0, 1, 2])
     thread = threading.Thread(target=lane.run, args=(None,))
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(120)
     assert not lane.abandon(0)
     assert lane.abandon(1)
     go.set()
-    thread.join(10)
+    thread.join(120)
     assert [one.index for one in lane.drain()] == [0]
     assert lane.work.queue.drain() == [2]
 

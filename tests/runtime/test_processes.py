@@ -89,22 +89,22 @@ def work(x):
 """
     )
     job = in_processes.map(cell["work"], [0.5, 1, 2])
-    assert job.wait(60)
+    assert job.wait(120)
     assert type(job[0].result()) is cell["Point"]
     assert [one.x for one in (job[0].result(), job[2].result())] == [100, 120]
     assert type(job[1].exception()) is cell["Odd"]
     assert job[1].exception().args == (cell["Point"](1),)
     cell["FACTOR"] = 2
     cell["Point"].scaled = lambda self: self
-    assert [one.x for one in in_processes.map(cell["work"], [2, 3]).result(60)] == [4, 5]
+    assert [one.x for one in in_processes.map(cell["work"], [2, 3]).result(120)] == [4, 5]
 
 
 def test_lambdas_closures_and_builtins_work():
     offset = 7
-    assert in_processes.map(lambda x: x + offset, range(5)).result(60) == [7, 8, 9, 10, 11]
-    assert in_processes.map(abs, [-1, 2]).result(60) == [1, 2]
-    assert in_processes.submit(divmod, 7, 2).result(60) == (3, 1)
-    assert in_processes.map(lambda a, *, b, **more: (a, b, more), [1, 2], b=3, c=[4, 5]).result(60) == [
+    assert in_processes.map(lambda x: x + offset, range(5)).result(120) == [7, 8, 9, 10, 11]
+    assert in_processes.map(abs, [-1, 2]).result(120) == [1, 2]
+    assert in_processes.submit(divmod, 7, 2).result(120) == (3, 1)
+    assert in_processes.map(lambda a, *, b, **more: (a, b, more), [1, 2], b=3, c=[4, 5]).result(120) == [
         (1, 3, {"c": 4}),
         (2, 3, {"c": 5}),
     ]
@@ -115,10 +115,10 @@ def test_a_module_of_the_users_that_was_edited_is_read_anew_and_found_where_the_
     module.write_text("def work(x):\n    return x + 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     mine_for_nbfutures = importlib.import_module("mine_for_nbfutures")
-    assert alone.map(mine_for_nbfutures.work, [1]).result(60) == [2]
+    assert alone.map(mine_for_nbfutures.work, [1]).result(120) == [2]
     module.write_text("def work(x):\n    return x + 1000\n")
     os.utime(module, (time.time() + 5, time.time() + 5))
-    assert alone.map(mine_for_nbfutures.work, [1]).result(60) == [1001]
+    assert alone.map(mine_for_nbfutures.work, [1]).result(120) == [1001]
     del sys.modules["mine_for_nbfutures"]
 
 
@@ -131,13 +131,13 @@ def test_what_all_items_share_is_sent_once():
             return (list, ((1, 2, 3),))
 
     job = alone.map(lambda x, table: x + sum(table), range(500), table=nbf.unmapped(Big()))
-    assert job.result(60) == [x + 6 for x in range(500)]
+    assert job.result(120) == [x + 6 for x in range(500)]
     assert Big.sent == 1
 
 
 def test_an_item_runs_in_the_kernels_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert in_processes.map(lambda x: str(Path.cwd()), [1]).result(60) == [str(tmp_path)]
+    assert in_processes.map(lambda x: str(Path.cwd()), [1]).result(120) == [str(tmp_path)]
 
 
 # --- what cannot be sent --------------------------------------------------------------------------------------------
@@ -153,27 +153,27 @@ def test_a_variable_that_cannot_be_sent_is_named_and_the_job_can_be_run_with_ano
         return helper(x)
 
     job = in_processes.map(work, range(100))
-    assert job.wait(60)
+    assert job.wait(120)
     with pytest.raises(PicklingError, match="variable 'lock' that helper uses"):
         job.result()
     assert set(kinds_of(job)) == {"cancelled"}
-    assert job.retry(lambda x: x).result(60) == list(range(100))
+    assert job.retry(lambda x: x).result(120) == list(range(100))
 
 
 def test_an_argument_that_cannot_be_sent_fails_its_item_and_no_other():
     job = in_processes.map(str_of, [1, threading.Lock(), 3])
-    assert job.wait(60)
+    assert job.wait(120)
     assert kinds_of(job) == ["completed", "failed", "completed"]
     with pytest.raises(PicklingError, match="argument 'x' of item 1"):
         job[1].result()
     single = in_processes.submit(lambda x, handle: x, 1, threading.Lock())
     with pytest.raises(PicklingError, match="argument 'handle'"):
-        single.result(60)
+        single.result(120)
 
 
 def test_a_value_that_cannot_be_sent_back_fails_its_item_and_no_other():
     job = in_processes.map(lambda x: threading.Lock() if x == 3 else x, range(6))
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.failed == 1
     with pytest.raises(PicklingError, match=r"Item 3 ran, but its value \(lock\)"):
         job[3].result()
@@ -197,13 +197,13 @@ def _refuse(place, sender):
 
 def test_what_cannot_be_read_where_it_arrives_fails_its_item_and_no_other():
     job = in_processes.map(str_of, [1, Grumpy("there"), 3])
-    assert job.wait(60)
+    assert job.wait(120)
     assert kinds_of(job) == ["completed", "failed", "completed"]
     with pytest.raises(PicklingError, match="item 1 cannot be read in its process: ImportError: no such thing there"):
         job[1].result()
     grumpy = Grumpy
     job = in_processes.map(lambda x: grumpy("here") if x == 2 else x, range(5))
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.values() == [0, 1, None, 3, 4]
     with pytest.raises(PicklingError, match="Item 2 ran, but its value or error cannot be read in the kernel"):
         job[2].result()
@@ -216,7 +216,7 @@ def test_of_an_error_that_cannot_be_sent_whole_the_rest_arrives_with_its_line():
         raise error
 
     job = in_processes.map(work, [1])
-    assert job.wait(60)
+    assert job.wait(120)
     error = job[0].exception()
     assert (type(error), str(error)) == (ValueError, "with a lock")
     assert "lock" in repr(error.lock)
@@ -233,7 +233,7 @@ def test_a_failure_tells_the_users_line_and_what_was_printed():
         return 1 / x
 
     job = in_processes.map(inner, [1, 0])
-    assert job.wait(60)
+    assert job.wait(120)
     failure = job.failure(1)
     assert isinstance(job[1].exception(), ZeroDivisionError)
     assert "return 1 / x" in failure.traceback
@@ -257,7 +257,7 @@ def test_an_item_that_ends_its_process_fails_alone_though_it_shares_a_chunk_with
         return x
 
     job = in_processes.map(work, range(3000))
-    assert job.wait(60)
+    assert job.wait(120)
     assert [one.index for one in job.outcomes() if one.kind.value != "completed"] == [777]
     with pytest.raises(WorkerDiedError, match="ran item 777 ended under it"):
         job[777].result()
@@ -276,7 +276,7 @@ def test_an_item_whose_value_ends_its_process_fails_alone():
         return Bomb() if x == 3 else x
 
     job = in_processes.map(work, range(12))
-    assert job.wait(60)
+    assert job.wait(120)
     assert [one.index for one in job.outcomes() if one.kind.value != "completed"] == [3]
     assert isinstance(job[3].exception(), WorkerDiedError)
 
@@ -287,7 +287,7 @@ def test_failures_keep_no_file_open():
         return [one for one in Path("/proc/self/fd").iterdir() if "nbfutures-mark" in os.path.realpath(one)]
 
     job = in_processes.options(batch=1).map(lambda x: 1 / 0, range(6))
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.failed == 6
     eventually(lambda: not marks())
 
@@ -300,7 +300,7 @@ def test_coroutines_that_share_a_process_with_one_that_ends_it_complete():
         return x
 
     job = in_processes.map(work, range(60))
-    assert job.wait(60)
+    assert job.wait(120)
     assert [one.index for one in job.outcomes() if one.kind.value != "completed"] == [13]
     assert isinstance(job[13].exception(), WorkerDiedError)
 
@@ -313,7 +313,7 @@ def test_an_item_that_ended_its_process_is_tried_again_as_often_as_retries_say(g
         return tries
 
     job = in_processes.options(retries=2).map(work, range(4))
-    assert job.wait(60)
+    assert job.wait(120)
     # What had just ended in the same process may have been lost with it: that runs again.
     assert job.values()[1:3] == [3, None]
     assert job.counts.completed == 3
@@ -329,10 +329,10 @@ def test_a_process_that_is_killed_from_outside_in_mid_run_is_replaced(gate):
     os.kill(workers[0], signal.SIGKILL)
     gate.wait_for(3)
     gate.open()
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.failed == 1
     assert "ended under it" in str(next(one.error for one in job.outcomes() if one.error))
-    assert in_processes.map(lambda x: x, range(5)).result(60) == list(range(5))
+    assert in_processes.map(lambda x: x, range(5)).result(120) == list(range(5))
 
 
 def worker_pids():
@@ -351,30 +351,30 @@ def _held():
 
 
 def test_a_warm_process_that_died_while_it_was_idle_is_not_missed():
-    assert in_processes.map(lambda x: x, range(5)).result(60) == list(range(5))
+    assert in_processes.map(lambda x: x, range(5)).result(120) == list(range(5))
     eventually(lambda: pool._processes._free and not _held())
     for number in worker_pids():
         os.kill(number, signal.SIGKILL)
     job = in_processes.map(lambda x: x, range(50))
-    assert job.result(60) == list(range(50))
+    assert job.result(120) == list(range(50))
 
 
 def test_processes_start_also_when_the_main_module_was_emptied(monkeypatch):
     """As IPython's `%reset` does."""
     monkeypatch.delattr(sys.modules["__main__"], "__spec__", raising=False)
     pool.close()
-    assert in_processes.map(abs, [-1, 2]).result(60) == [1, 2]
+    assert in_processes.map(abs, [-1, 2]).result(120) == [1, 2]
 
 
 def test_processes_that_cannot_start_end_the_job_and_say_what_to_do(monkeypatch):
     monkeypatch.setattr(pool, "start_worker", os.abort)
     pool.close()
     job = in_processes.map(abs, range(10))
-    assert job.wait(60)
+    assert job.wait(120)
     with pytest.raises(JobCrashedError, match="__main__"):
         job.result()
     monkeypatch.undo()
-    assert job.retry().result(60) == list(range(10))
+    assert job.retry().result(120) == list(range(10))
 
 
 # --- cancel, timeout ------------------------------------------------------------------------------------------------
@@ -397,13 +397,13 @@ def test_cancel_ends_what_runs_and_tells_it_as_cancelled(gate):
     pids = worker_pids()
     started = time.monotonic()
     job.cancel()
-    assert job.wait(30)
+    assert job.wait(120)
     assert time.monotonic() - started < 5
     assert set(kinds_of(job)) == {"cancelled"}
     texts = [str(one.error) for one in job.outcomes()]
     assert sum("was stopped by the cancel while it ran" in text for text in texts) == 2
     eventually(lambda: not any(psutil.pid_exists(one) for one in pids))
-    assert job.retry(lambda x: x).result(60) == list(range(100))
+    assert job.retry(lambda x: x).result(120) == list(range(100))
 
 
 def test_what_ends_soon_after_a_cancel_is_kept(gate):
@@ -411,7 +411,7 @@ def test_what_ends_soon_after_a_cancel_is_kept(gate):
     gate.wait_for(2)
     job.cancel()
     gate.open()
-    assert job.wait(30)
+    assert job.wait(120)
     assert job.counts.completed >= 2
     assert job.counts.completed + job.counts.cancelled == 50
     with pytest.raises(ItemCancelledError, match=r"job\.retry\(\)"):
@@ -422,7 +422,7 @@ def test_what_ends_soon_after_a_cancel_is_kept(gate):
 def test_an_item_that_runs_too_long_is_ended_and_the_others_complete(work):
     job = alone.options(timeout=0.3).map(lambda x, work: work(60) if x == 1 else x, range(5), nbf.unmapped(work))
     started = time.monotonic()
-    assert job.wait(30)
+    assert job.wait(120)
     assert time.monotonic() - started < 15
     assert job.values() == [0, None, 2, 3, 4]
     assert isinstance(job[1].exception(), ItemTimeoutError)
@@ -433,7 +433,7 @@ def test_a_slow_item_does_not_hold_back_those_behind_it(gate):
     job = in_processes.map(lambda x: gate(x) if x == 2 else x, range(40))
     eventually(lambda: job.counts.completed == 39)
     gate.open()
-    assert job.result(60) == list(range(40))
+    assert job.result(120) == list(range(40))
 
 
 # --- warm processes -------------------------------------------------------------------------------------------------
@@ -456,7 +456,7 @@ def test_processes_have_random_numbers_of_their_own():
         return os.getpid(), random.random(), float(np.random.default_rng().random()), float(np.random.rand())  # noqa: NPY002 - it is what may be shared
 
     pool.close()
-    rows = in_processes.map(work, range(8)).result(60)
+    rows = in_processes.map(work, range(8)).result(120)
     assert len({row[0] for row in rows}) == 2
     assert all(len({row[column] for row in rows}) == 8 for column in (1, 2, 3))
 
@@ -474,7 +474,7 @@ def test_a_prefect_task_runs_in_processes_and_is_observed_there():
 
     before = time.time()
     job = in_processes.map(work, range(3))
-    assert job.wait(60)
+    assert job.wait(120)
     bad, good, _ = job.outcomes()
     assert kinds_of(job) == ["failed", "completed", "completed"]
     assert good.value != os.getpid()
@@ -503,7 +503,7 @@ def test_a_task_that_ends_its_process_fails_alone_and_cancel_stops_what_runs(gat
     assert isinstance(job[0].exception(), WorkerDiedError)
     started = time.monotonic()
     job.cancel()
-    assert job.wait(30)
+    assert job.wait(120)
     assert time.monotonic() - started < 5
     assert kinds_of(job)[2:] == ["cancelled"] * 8
     assert "was stopped by the cancel while it ran" in str(job[2].exception())
@@ -534,7 +534,7 @@ def test_what_a_task_cannot_be_sent_with_is_named():
         (gives_lock, 1, "Item 0 ran, but its value cannot be sent back"),
     ):
         job = in_processes.map(fn, [argument])
-        assert job.wait(60)
+        assert job.wait(120)
         with pytest.raises(PicklingError, match=told):
             job.result()
 
@@ -544,9 +544,9 @@ def test_what_a_task_cannot_be_sent_with_is_named():
 
 def test_an_item_may_start_a_job_of_its_own():
     def outer(x):
-        return sum(nbf.options(workers=2).map(lambda y: x * y, range(4)).result(60))
+        return sum(nbf.options(workers=2).map(lambda y: x * y, range(4)).result(120))
 
-    assert in_processes.map(outer, [1, 2]).result(60) == [6, 12]
+    assert in_processes.map(outer, [1, 2]).result(120) == [6, 12]
 
 
 def test_a_function_that_is_run_as_a_flow_has_its_tasks_in_processes():
@@ -557,13 +557,13 @@ def test_a_function_that_is_run_as_a_flow_has_its_tasks_in_processes():
     def both():
         return [future.result() for future in where.map([1, 2])]
 
-    found = in_processes.run(both).result(90)
+    found = in_processes.run(both).result(240)
     assert os.getpid() not in found
 
 
 def test_batches_are_task_runs():
     job = in_processes.options(batch=4).map(abs, range(10))
-    assert job.result(60) == list(range(10))
+    assert job.result(120) == list(range(10))
     runs = [one.task_run_id for one in job.outcomes()]
     assert max(runs.count(one) for one in runs) <= 4
     assert len(set(runs)) >= 3
@@ -576,7 +576,7 @@ import os, signal, sys, time
 import nbfutures as nbf
 in_processes = nbf.options(runner="processes", workers=2)
 job = in_processes.map(lambda x: (time.sleep(0.05), os.getpid())[1], range(8))
-print(*set(job.result(90)), flush=True)
+print(*set(job.result(240)), flush=True)
 """
 
 
@@ -609,7 +609,7 @@ try:
     time.sleep(5)
 except KeyboardInterrupt:
     pass
-print(*set(job.result(90)), flush=True)
+print(*set(job.result(240)), flush=True)
 """
     )
     workers = set(kernel.read().split())
@@ -630,7 +630,7 @@ def die(x):
     os._exit(1)
 
 job = in_processes.map(die, [1])
-print(job.wait(60), job.counts.failed, flush=True)
+print(job.wait(120), job.counts.failed, flush=True)
 """
     )
     kernel.read()

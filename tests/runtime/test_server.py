@@ -98,7 +98,7 @@ def ask(address, path, *, auth=None):
     """The status and the JSON that the API answers."""
     request = urllib.request.Request(address.api_url + path, headers=authorization(auth) if auth else {})
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:
@@ -123,7 +123,7 @@ def send_task_runs(address, count):
     ]
     headers = {**authorization(address.auth), "Content-Type": "application/json"}
     request = urllib.request.Request(f"{address.api_url}/events", json.dumps(events).encode(), headers)
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         assert response.status == 204
 
 

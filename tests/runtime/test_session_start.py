@@ -20,7 +20,7 @@ def starts(monkeypatch):
     waiting = iter(gates)
 
     def connect(self, closing):
-        next(waiting).wait(30)
+        next(waiting).wait(120)
         if closing.is_set():
             raise ServerStartError("closed")
 
@@ -53,5 +53,5 @@ def test_who_waits_for_a_start_that_is_closed_is_told(starts):
     session.start()
     session.close()
     starts[0].set()
-    assert session.ready.wait(30)
+    assert session.ready.wait(120)
     assert isinstance(session.error, ServerStartError)

@@ -31,7 +31,7 @@ def made(monkeypatch, server):
 
 def test_jobs_share_a_client(made):
     jobs = [nbf.map(abs, [-1, -2]) for _ in range(4)]
-    assert [job.result(60) for job in jobs] == [[1, 2]] * 4
+    assert [job.result(120) for job in jobs] == [[1, 2]] * 4
     assert len(made) == 1
 
 
@@ -39,11 +39,11 @@ def test_a_client_that_is_let_go_of_serves_those_who_have_it(made, gate):
     job = nbf.map(gate, range(2))
     gate.wait_for(1)
     close_client()
-    assert nbf.map(abs, [-1]).result(60) == [1]
+    assert nbf.map(abs, [-1]).result(120) == [1]
     assert len(made) == 2
     gate.open()
-    assert job.result(60) == [0, 1]
-    job._run.thread.join(60)
+    assert job.result(120) == [0, 1]
+    job._run.thread.join(120)
     with get_client(sync_client=True) as client:
         assert client.read_flow_run(job._run.flow_run_id).state.is_completed()
 
@@ -54,17 +54,17 @@ def test_it_closes_with_its_last_user(made):
     def use():
         with shared_client():
             inside.set()
-            over.wait(60)
+            over.wait(120)
 
     user = threading.Thread(target=use)
     user.start()
-    assert inside.wait(60)
+    assert inside.wait(120)
     close_client()
     with shared_client() as fresh:
         assert fresh.api_healthcheck() is None
         assert made[0].api_healthcheck() is None
     over.set()
-    user.join(60)
+    user.join(120)
     assert isinstance(made[0].api_healthcheck(), RuntimeError)
 
 
@@ -76,7 +76,7 @@ def test_other_settings_get_a_client_of_their_own(made):
 
 
 def test_a_database_that_is_locked_for_a_moment_does_not_hold_up_a_job(made, monkeypatch):
-    assert nbf.map(abs, [-1]).result(60) == [1]
+    assert nbf.map(abs, [-1]).result(120) == [1]
     (client,) = made
     original, slept = client._client._transport.handle_request, []
     refused = iter([True] * 3)
@@ -88,6 +88,6 @@ def test_a_database_that_is_locked_for_a_moment_does_not_hold_up_a_job(made, mon
 
     monkeypatch.setattr(client._client._transport, "handle_request", locked)
     monkeypatch.setattr("prefect.client.base.time.sleep", slept.append)
-    assert nbf.map(abs, [-1]).result(60) == [1]
+    assert nbf.map(abs, [-1]).result(120) == [1]
     assert len(slept) >= 3
     assert sum(slept) < 1, "Prefect alone pauses 2 s and more"

@@ -112,7 +112,7 @@ def test_addresses_of_flow_runs():
 def test_the_local_server_has_a_login_page_and_no_address_has_the_secret(server):
     found = ui_place(server)
     assert found.has_login_page
-    with urllib.request.urlopen(found.login("runs").partition("#")[0], timeout=30) as answer:
+    with urllib.request.urlopen(found.login("runs").partition("#")[0], timeout=120) as answer:
         page = answer.read().decode()
     assert "postMessage" in page
     _user, _, secret = server.lease.address.auth.partition(":")

@@ -43,11 +43,11 @@ def test_many_workers_take_each_item_once():
     taken = [[] for _ in range(8)]
 
     def work(mine):
-        start.wait(10)
+        start.wait(120)
         mine.extend(pull_all(queue))
 
     for thread in started(*[lambda mine=mine: work(mine) for mine in taken]):
-        thread.join(30)
+        thread.join(120)
     assert sorted(index for mine in taken for index in mine) == list(range(20_000))
 
 
@@ -120,7 +120,7 @@ def test_a_worker_that_waits_for_its_turn_leaves_at_once_when_halted_and_the_ite
     (thread,) = started(lambda: got.append(queue.pull()))
     eventually(lambda: queue.seconds_to_turn() > 1000)
     queue.halt()
-    thread.join(10)
+    thread.join(120)
     assert got == [None]
     queue.go_on()
     assert queue.drain() == [1]
@@ -134,7 +134,7 @@ def test_turns_that_workers_gave_up_when_halted_are_free_again():
     eventually(lambda: queue.seconds_to_turn() == 7)
     queue.halt()
     for thread in threads:
-        thread.join(10)
+        thread.join(120)
     clock.time += 3
     queue.go_on()
     assert queue.seconds_to_turn() <= 1

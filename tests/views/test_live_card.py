@@ -47,7 +47,7 @@ class Actions:
 def join_clicks():
     for thread in threading.enumerate():
         if thread.name == "nbfutures click":
-            thread.join(30)
+            thread.join(120)
 
 
 class Stage:
@@ -278,9 +278,9 @@ def test_a_click_that_runs_for_long_holds_up_nothing(make, jobs):
     state = jobs.state(4)
     stage = make(state)
     inside, over = threading.Event(), threading.Event()
-    stage.actions.do = lambda _: (inside.set(), over.wait(30))
+    stage.actions.do = lambda _: (inside.set(), over.wait(120))
     stage.card._on_message(None, {"do": "cancel", "job": "parse #1"}, None)
-    assert inside.wait(30)
+    assert inside.wait(120)
     state.settle([jobs.completed(0)])
     (update,) = stage.updates()
     assert update["jobs"][0]["counts"]["completed"] == 1

@@ -466,7 +466,7 @@ def test_neither_the_backend_nor_a_setting_is_changed():
         "plots(); plots.timeline(); plots.durations(); plots.concurrency(); plots.throughput()\n"
         "print(matplotlib.get_backend(), dict(matplotlib.rcParams) == before)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "svg True\n"
 
 

@@ -211,5 +211,5 @@ def test_nothing_has_run_is_no_lane():
 @pytest.mark.parametrize("module", ["timeline", "timeline_snapshot", "plots"])
 def test_an_import_loads_neither_matplotlib_nor_numpy(module):
     code = f"import nbfutures.views.{module}, sys; print(sys.modules.keys() & {{'pandas', 'numpy', 'matplotlib'}})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "set()\n"

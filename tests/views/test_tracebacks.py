@@ -146,7 +146,7 @@ except ValueError as error:
     print("at", place_words(raised_at(error)))
     print(traceback_text(error))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     place, *text = done.stdout.partition("at ")[2].splitlines()
     assert place == "Cell In[2], line 2"
     assert "  Cell In[2], line 2, in parse" in text

@@ -25,7 +25,7 @@ def test_whatever_an_item_raises_it_alone_has_failed(runner, kind):
         kinds.append(StopIteration)
     items = [one for pair in enumerate(kinds) for one in pair]
     job = runner.options(retries=1).map(kind(work), items)
-    assert job.wait(100)
+    assert job.wait(240)
     assert job.values() == [None if isinstance(one, type) else one for one in items]
     errors = [job[index].exception() for index in range(1, len(items), 2)]
     assert [type(one).__name__ for one in errors] == [one.__name__ for one in kinds]
@@ -46,7 +46,7 @@ def test_what_a_task_of_a_coroutine_raises_ends_no_other_item(runner):
         return await asyncio.create_task(inner())
 
     job = runner.map(work, [0, SystemExit, 1, KeyboardInterrupt, 2])
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.values() == [0, None, 1, None, 2]
     assert [type(job[index].exception()) for index in (1, 3)] == [SystemExit, KeyboardInterrupt]
 
@@ -60,7 +60,7 @@ def test_a_generator_task_that_exits_on_processes_ends_its_item(jobs):
         raise SystemExit(x)
 
     job = nbf.options(runner="processes", workers=1).map(work, [1, 2])
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.failed == 2
 
 
@@ -72,8 +72,8 @@ def test_an_item_that_raises_keyboardinterrupt_cancels_nothing(runner, kind):
 
     job = runner.map(kind(work), range(4))
     with pytest.raises(KeyboardInterrupt, match="by a library"):
-        job.result(60)
-    assert job.wait(60)
+        job.result(120)
+    assert job.wait(120)
     assert job.values() == [0, None, 2, 3]
     assert (job.counts.failed, job.counts.cancelled) == (1, 0)
 
@@ -86,14 +86,14 @@ def test_the_value_of_an_item_that_exited_raises_an_error_that_names_it(runner, 
 
     job = runner.map(kind(work), range(3))
     with pytest.raises(ItemExitedError, match=r"Item 1 called sys.exit\(3\)") as raised:
-        job.result(60)
+        job.result(120)
     assert isinstance(raised.value.__cause__, SystemExit)
     with pytest.raises(ItemExitedError, match="Item 1"):
-        job[1].result(60)
-    assert job.wait(60)
+        job[1].result(120)
+    assert job.wait(120)
     assert job.errors()["error"].tolist() == ["SystemExit"]
     job.retry(kind(lambda x: x), errors=SystemExit)
-    assert job.result(60) == [0, 1, 2]
+    assert job.result(120) == [0, 1, 2]
 
 
 SCRIPT = """
@@ -123,4 +123,4 @@ def test_a_flow_that_exits_is_said_to_have_done_so(jobs):
 
     job = nbf.run(leave)
     with pytest.raises(ItemExitedError, match=r"The flow 'leave' called sys.exit\(0\)"):
-        job.result(60)
+        job.result(120)

@@ -139,12 +139,12 @@ def test_a_variadic_function_is_called_once_for_each_element(submitter, jobs):
     for name, job in running.items():
         fn, columns = VARIADIC[name]
         with contextlib.redirect_stdout(None):
-            assert job.result(60) == list(map(fn, *columns)), name
+            assert job.result(120) == list(map(fn, *columns)), name
 
 
 def test_a_variadic_function_gets_what_is_given_to_every_call_and_keywords(runner):
     job = runner.map(first_and_rest, [1, 2], unmapped([0, 0]), "text", key=["a", "b"], other=None)
-    assert job.result(60) == [
+    assert job.result(120) == [
         (1, ([0, 0], "text"), {"key": "a", "other": None}),
         (2, ([0, 0], "text"), {"key": "b", "other": None}),
     ]
@@ -152,23 +152,23 @@ def test_a_variadic_function_gets_what_is_given_to_every_call_and_keywords(runne
 
 def test_each_argument_of_a_variadic_function_has_a_column_of_its_own():
     job = nbf.map(gathered, ["a", "b"], [1, 2])
-    assert job.result(60) == ["a-1", "b-2"]
+    assert job.result(120) == ["a-1", "b-2"]
     assert job.frame()["input"].tolist() == ["parts[0]='a', parts[1]=1", "parts[0]='b', parts[1]=2"]
     with pytest.raises(MapArgumentsError, match=r"parts\[0\] has 2, parts\[1\] has 3.*unmapped\(parts\[0\]\)"):
         nbf.map(gathered, ["a", "b"], [1, 2, 3])
 
 
 def test_a_variadic_function_is_submitted_retried_and_reproduced_as_it_was_called():
-    assert nbf.submit(gathered, "a", "b", sep="+").result(60) == "a+b"
+    assert nbf.submit(gathered, "a", "b", sep="+").result(120) == "a+b"
     job = nbf.map(plain_decorator(area), WIDTHS, [0, None, 1])
-    assert job.wait(60)
+    assert job.wait(120)
     with pytest.raises(TypeError, match="NoneType"):
         job.failure(1).reproduce()
-    assert job.retry(lambda *values: values).result(60) == [0, (2, None), 3]
+    assert job.retry(lambda *values: values).result(120) == [0, (2, None), 3]
 
 
 def test_a_variadic_prefect_task_is_mapped_as_prefect_does():
-    assert nbf.map(task(gathered), ["a", "b"]).result(60) == ["a-b"]
+    assert nbf.map(task(gathered), ["a", "b"]).result(120) == ["a-b"]
 
 
 DECORATED = {
@@ -190,20 +190,20 @@ DECORATED = {
 def test_a_decorator_that_supplies_an_argument_leaves_the_others_to_the_caller(name):
     fn = DECORATED[name]
     expected = [("session", "a", True), ("session", "b", True)]
-    assert nbf.map(fn, ["a", "b"]).result(60) == expected
-    assert nbf.submit(fn, "a").result(60) == expected[0]
+    assert nbf.map(fn, ["a", "b"]).result(120) == expected
+    assert nbf.submit(fn, "a").result(120) == expected[0]
 
 
 def test_a_decorator_that_supplies_an_argument_works_wherever_items_run(runner):
     running = [runner.map(DECORATED[name], ["a", "b"]) for name in ("url only", "anything", "async")]
-    assert [job.result(60) for job in running] == [[("session", "a", True), ("session", "b", True)]] * 3
+    assert [job.result(120) for job in running] == [[("session", "a", True), ("session", "b", True)]] * 3
 
 
 @pytest.mark.parametrize("name", ["url only", "anything", "async", "twice"])
 def test_a_prefect_task_of_a_decorated_function_is_called_as_the_function_is(name):
     decorated = task(DECORATED[name])
-    assert nbf.map(decorated, ["a", "b"]).result(60) == [("session", "a", True), ("session", "b", True)]
-    assert nbf.submit(decorated, "a").result(60) == ("session", "a", True)
+    assert nbf.map(decorated, ["a", "b"]).result(120) == [("session", "a", True), ("session", "b", True)]
+    assert nbf.submit(decorated, "a").result(120) == ("session", "a", True)
 
 
 def test_a_decorator_keeps_the_names_of_the_parameters_for_the_tables():
@@ -215,16 +215,16 @@ def test_a_decorator_keeps_the_names_of_the_parameters_for_the_tables():
         return wrapper
 
     job = nbf.map(timed(area), WIDTHS, HEIGHTS)
-    assert job.result(60) == [4, 10, 18]
+    assert job.result(120) == [4, 10, 18]
     assert job.frame()["input"][0] == "width=1, height=4"
     job = nbf.map(timed(area), WIDTHS, height=HEIGHTS)
-    assert job.result(60) == [4, 10, 18]
+    assert job.result(120) == [4, 10, 18]
     assert job.frame()["input"][0] == "width=1, height=4"
 
 
 def test_a_wrong_call_of_a_decorated_function_is_the_items_error():
     job = nbf.map(supplying("session")(fetch), ["a", "b"], ["c", "d"])
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.failed["error"].tolist() == ["TypeError"] * 2
     assert "positional argument" in job.failed["message"][0]
 
@@ -237,13 +237,13 @@ def test_a_wrong_call_that_can_be_known_before_is_refused_with_what_is_called(jo
 
 def test_the_failed_items_of_a_decorated_function_are_retried_with_another():
     job = nbf.map(supplying("session")(fetch), ["a", "b"], verify=[True, False], timeout=[1, 2])
-    assert job.wait(60)
+    assert job.wait(120)
     assert len(job.failed) == 2
 
     def mended(url, verify, timeout):
         return url, verify, timeout
 
-    assert job.retry(mended).result(60) == [("a", True, 1), ("b", False, 2)]
+    assert job.retry(mended).result(120) == [("a", True, 1), ("b", False, 2)]
     with pytest.raises(MapArgumentsError, match=r"area\(width, height\) does not take this job's arguments"):
         job.retry(area)
 
@@ -251,7 +251,7 @@ def test_the_failed_items_of_a_decorated_function_are_retried_with_another():
 def test_a_bound_method_that_is_decorated_is_called():
     client = Client()
     job = nbf.map(lambda url: Client.get(client, url)[1:], ["a"])
-    assert job.result(60) == [(client, "a")]
+    assert job.result(120) == [(client, "a")]
 
 
 # --- pairs ----------------------------------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_pairs_for_a_function_of_two_parameters_are_told_what_to_write_and_that_
         nbf.map(task(area), PAIRS[name]())
     assert jobs == []
     job = nbf.starmap(area, PAIRS[name]())
-    assert job.result(60) == list(itertools.starmap(area, PAIRS[name]()))
+    assert job.result(120) == list(itertools.starmap(area, PAIRS[name]()))
     assert job.name == "area"
     assert job.frame()["input"].tolist() == ["width=1, height=4", "width=2, height=5", "width=3, height=6"]
 
@@ -287,15 +287,15 @@ def test_a_pair_that_is_submitted_to_a_function_of_two_parameters_is_told_what_t
 def test_starmap_is_that_of_itertools(runner):
     rows = [(2, 5), (3, 2), (10, 3, 7)]
     running = [runner.starmap(pow, rows), runner.starmap(gathered, [(), (1,), "ab"], sep=unmapped("/"))]
-    assert running[0].result(60) == list(itertools.starmap(pow, rows))
-    assert running[1].result(60) == ["", "1", "a/b"]
+    assert running[0].result(120) == list(itertools.starmap(pow, rows))
+    assert running[1].result(120) == ["", "1", "a/b"]
 
 
 def test_starmap_takes_each_kind_of_function(kind):
     job = nbf.starmap(kind(first_and_rest), [(1, 2), (3, 4)], key=["a", "b"], other="all")
     expected = [(1, (2,), {"key": "a", "other": "all"}), (3, (4,), {"key": "b", "other": "all"})]
-    assert job.result(60) == expected
-    assert nbf.starmap(kind(area), []).result(60) == []
+    assert job.result(120) == expected
+    assert nbf.starmap(kind(area), []).result(120) == []
 
 
 @pytest.mark.kinds("task", "async task")
@@ -303,22 +303,22 @@ def test_starmap_of_a_task_leaves_its_defaults(kind):
     def scaled(x, factor=10):
         return x * factor
 
-    assert nbf.starmap(kind(scaled), [(1,), (2, 3)]).result(60) == [10, 6]
+    assert nbf.starmap(kind(scaled), [(1,), (2, 3)]).result(120) == [10, 6]
 
 
 def test_a_row_that_does_not_fit_is_the_error_of_its_item():
     job = nbf.starmap(area, [(1, 2), (3,), (4, 5)])
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.values() == [2, None, 20]
     assert job.failed["error"].tolist() == ["TypeError"]
-    assert job.retry(lambda *row: row).result(60) == [2, (3,), 20]
+    assert job.retry(lambda *row: row).result(120) == [2, (3,), 20]
 
 
 def test_rows_come_from_another_job_as_soon_as_they_are_there():
     pairs = nbf.map(lambda x: (x, x + 1), [1, 2, 3])
-    assert nbf.starmap(area, pairs).result(60) == [2, 6, 12]
+    assert nbf.starmap(area, pairs).result(120) == [2, 6, 12]
     whole = nbf.submit(lambda: [(1, 2), (3, 4)])
-    assert nbf.starmap(area, whole).result(60) == [2, 12]
+    assert nbf.starmap(area, whole).result(120) == [2, 12]
     with pytest.raises(MapArgumentsError, match=r"nbf\.starmap\(area, job\.result\(\)\)"):
         nbf.starmap(task(area), pairs)
 
@@ -348,6 +348,6 @@ def test_starmap_takes_options():
     with pytest.raises(MapArgumentsError, match="With deployment="):
         nbf.options(deployment="a/b").starmap(area, [(1, 2)])
     job = nbf.options(dry_run=True).starmap(area, [(x, x) for x in range(100)])
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.values() == [0, 49 * 49, 99 * 99]
     assert pickle.loads(pickle.dumps(nbf.starmap))

@@ -416,13 +416,13 @@ def cells():
 
 def test_what_cells_define_works_elsewhere_as_it_does_in_the_kernel(remote, cells):
     cases = cells["CASES"]
-    got = remote.map(cells["run_case"], list(cases)).result(120)
+    got = remote.map(cells["run_case"], list(cases)).result(240)
     assert dict(zip(cases, got, strict=True)) == {name: cells["run_case"](name) for name in cases}
 
 
 def test_a_task_of_a_cell_uses_caches_and_enums_of_cells(remote, cells):
     names = ["lru_recursive", "methods", "enum_planet"]
-    got = remote.map(task(cells["run_case"]), names).result(120)
+    got = remote.map(task(cells["run_case"]), names).result(240)
     assert got == [cells["run_case"](name) for name in names]
 
 
@@ -464,20 +464,20 @@ def test_values_that_arrive_change_no_class_of_the_kernel(remote, wrap):
     space = in_a_notebook(CLASSES)
     base, sub, color, point = (space[name] for name in ("Base", "Sub", "Color", "Point"))
     base.gone = True
-    assert remote.map(wrap(space["say"]), [1]).result(60) == [("old", 1, ["Sub"], "old", True)]
+    assert remote.map(wrap(space["say"]), [1]).result(120) == [("old", 1, ["Sub"], "old", True)]
     job = remote.map(wrap(space["make"]), [1, 2])
     base.say = lambda self: "mended"
     color.say = lambda self: "mended"
     base.limit = 7
     del base.gone
-    for x, (made, red, where, kind) in zip([1, 2], job.result(60), strict=True):
+    for x, (made, red, where, kind) in zip([1, 2], job.result(120), strict=True):
         assert (type(made), red, type(where), kind) == (sub, color.RED, point, sub)
         assert red is color.RED
         assert (made.x, where, where.double, made.say(), red.say()) == (x, point(x), 2 * x, "mended", "mended")
     assert (base.limit, base.registry, hasattr(sub, "extra")) == (7, {"Sub": sub}, False)
     assert base.__subclasses__() == [sub]
     # And the next job finds the kernel's classes as they are by now.
-    assert remote.map(wrap(space["say"]), [1]).result(60) == [("mended", 7, ["Sub"], "mended", False)]
+    assert remote.map(wrap(space["say"]), [1]).result(120) == [("mended", 7, ["Sub"], "mended", False)]
 
 
 UNSENDABLE = """
@@ -539,9 +539,9 @@ def test_what_cannot_be_sent_is_named_by_the_users_names_and_the_dry_run_says_th
     for fn, argument, words in space["CALLS"]:
         job = processes.map(fn, [argument])
         with pytest.raises(PicklingError, match=re.escape(words)) as caught:
-            job.result(60)
+            job.result(120)
         trial = nbf.options(runner="processes", workers=1, dry_run=True).map(fn, [argument])
-        trial.wait(60)
+        trial.wait(120)
         assert trial.dry_run.obstacle == caught.value.problem
     space["close"]()
 
@@ -552,7 +552,7 @@ def test_a_value_that_cannot_be_sent_back_names_its_attribute(remote):
     exec("def make(x):\n    client = Client()\n    return [client] if x else x", space)
     del space["client"], space["settings"]
     job = remote.map(space["make"], [0, 1])
-    job.wait(60)
+    job.wait(120)
     told = str(job.outcomes()[1].error)
     assert "the attribute 'lock' of the attribute 'pool' of element 0 of it" in told
     assert job.values()[0] == 0

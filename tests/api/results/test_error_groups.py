@@ -28,7 +28,7 @@ def grouped(runner):
                 group.create_task(member(x, is_missing=True))
 
     job = runner.map(work, range(8))
-    assert job.wait(100)
+    assert job.wait(240)
     return job
 
 
@@ -51,7 +51,7 @@ def test_a_retry_takes_a_group_for_what_its_members_are(grouped):
         return x
 
     grouped.retry(mended, errors=(KeyError, "TimeoutError"))
-    assert grouped.wait(60)
+    assert grouped.wait(120)
     assert grouped.values() == [None, 1, None, 3, None, 5, 6, 7]
 
 
@@ -86,7 +86,7 @@ def test_the_variables_of_what_belongs_to_an_error_are_let_go_of(runner, kind):
         raise error
 
     job = runner.map(kind(work), range(3))
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.failed == 3
     assert "both" in job.errors()["message"][0]
     gc.collect()
@@ -104,7 +104,7 @@ def test_the_traceback_of_a_group_has_those_of_its_members_without_the_machinery
             group.create_task(member())
 
     job = nbf.map(work, [1])
-    assert job.wait(60)
+    assert job.wait(120)
     text = job.failure(0).traceback
     assert "one of several" in text
     assert 'raise ValueError("one of several")' in text

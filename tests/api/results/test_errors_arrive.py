@@ -297,7 +297,7 @@ def test_what_cannot_be_sent_of_an_error_is_told_in_its_place(remote, kind):  # 
         return x
 
     job = remote.map(kind(work), range(8))
-    assert job.wait(120)
+    assert job.wait(240)
     errors = [job[index].exception() for index in range(7)]
     assert job[7].result() == 7
     assert str(errors[0]) == "mine, not locked"
@@ -316,7 +316,7 @@ def test_what_cannot_be_sent_of_an_error_is_told_in_its_place(remote, kind):  # 
     assert job.errors()["error"].nunique() == 7
     by_name = {"Locked": [0], "ValueError": [1], "LookupError": [5], "AttributeError": [3], TimeoutError: [4]}
     job.retry(kind(lambda x: -x), errors=tuple(by_name))
-    assert job.wait(120)
+    assert job.wait(240)
     assert [index for index in range(8) if job[index].exception() is None] == [0, 1, 2, 3, 4, 5, 7]
 
 
@@ -325,7 +325,7 @@ def test_an_error_that_is_a_value_or_an_argument_arrives_whole_too(remote):
         return error, str(error), SyntaxError("bad", ("f", 3, 4, "text"))
 
     sent = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
-    ((given, text, made),) = remote.map(work, [sent]).result(60)
+    ((given, text, made),) = remote.map(work, [sent]).result(120)
     assert text == str(given) == str(sent)
     assert (str(made), made.text) == ("bad (f, line 3)", "text")
 
@@ -337,6 +337,6 @@ def test_a_table_that_an_attribute_was_missing_from_does_not_come_along(remote):
         return table.no_such_name
 
     job = remote.map(work, [np.zeros(1_000_000), np.zeros(2)])
-    assert job.wait(60)
+    assert job.wait(120)
     assert repr(job[0].exception().obj) == "<ndarray>"
     assert job[1].exception().obj.tolist() == [0, 0]

@@ -40,7 +40,7 @@ def test_a_call_that_is_interrupted_leaves_no_job_that_runs(jobs, how):
     gate = threading.Event()
 
     def wait(x):
-        gate.wait(60)
+        gate.wait(120)
         return x
 
     position, returned, raised = 1, 0, 0
@@ -69,5 +69,5 @@ def test_a_call_that_is_interrupted_leaves_no_job_that_runs(jobs, how):
     assert returned
     assert raised > 10
     for job in nbf.api.session_jobs():
-        assert job.wait(60)
+        assert job.wait(120)
     eventually(lambda: all(job.is_done for job in nbf.api.session_jobs()))

@@ -15,7 +15,7 @@ import nbfutures as nbf
 def first(server):
     """A job that has ended: from now on, there are futures to look for."""
     job = nbf.map(lambda x: x * 10, [1, 2, 3])
-    job.result(60)
+    job.result(120)
     return job
 
 
@@ -76,10 +76,10 @@ def test_what_is_given_is_not_copied(first):
     inner = [1, 2, 3]
     whole = {"inner": inner}
     job = nbf.map(lambda x, y: (x is inner, y is whole, y["inner"] is inner), [inner, inner], nbf.unmapped(whole))
-    assert job.result(60) == [(True, True, True)] * 2
+    assert job.result(120) == [(True, True, True)] * 2
     # Not where another argument is a future, either.
     job = nbf.map(lambda x, y, z: (x, y is inner, z is whole), first, [inner] * 3, nbf.unmapped(whole))
-    assert job.result(60) == [(10, True, True), (20, True, True), (30, True, True)]
+    assert job.result(120) == [(10, True, True), (20, True, True), (30, True, True)]
 
 
 def test_futures_are_found_as_arguments_and_one_level_below(first, runner):
@@ -91,32 +91,32 @@ def test_futures_are_found_as_arguments_and_one_level_below(first, runner):
         [(first[0], first[1]), ()],
         nbf.unmapped([first[0]]),
     )
-    assert job.result(60) == [(10, [0, 1, 2, 20], {"a": 30}, (10, 20), [10]), (5, [1], {}, (), [10])]
+    assert job.result(120) == [(10, [0, 1, 2, 20], {"a": 30}, (10, 20), [10]), (5, [1], {}, (), [10])]
 
 
 def test_a_future_behind_many_numbers_is_found(first):
     job = nbf.map(lambda x: x[-1], [[*range(5000), first[2]], [7]])
-    assert job.result(60) == [30, 7]
+    assert job.result(120) == [30, 7]
     job = nbf.map(lambda x: x[-1], [[*range(500_000), first[2]]])
-    assert job.result(60) == [30]
+    assert job.result(120) == [30]
 
 
 def test_futures_in_the_depth_of_an_argument_are_found_for_tasks(first):
     nested = {"a": [{"b": (first[0], [first[1]])}]}
-    assert nbf.map(task(lambda x: x), [nested]).result(60) == [{"a": [{"b": (10, [20])}]}]
-    assert nbf.submit(task(lambda x: x), nested).result(60) == {"a": [{"b": (10, [20])}]}
+    assert nbf.map(task(lambda x: x), [nested]).result(120) == [{"a": [{"b": (10, [20])}]}]
+    assert nbf.submit(task(lambda x: x), nested).result(120) == {"a": [{"b": (10, [20])}]}
 
 
 def test_what_a_future_gives_is_not_searched_but_passed_on_as_it_is(first):
     made = [{"x": [1, 2]}]
     source = nbf.submit(lambda: made)
-    assert nbf.submit(lambda x: x is made, source).result(60) is True
-    assert nbf.map(lambda x: x, nbf.map(lambda x: {"x": [x]}, [1, 2])).result(60) == [{"x": [1]}, {"x": [2]}]
+    assert nbf.submit(lambda x: x is made, source).result(120) is True
+    assert nbf.map(lambda x: x, nbf.map(lambda x: {"x": [x]}, [1, 2])).result(120) == [{"x": [1]}, {"x": [2]}]
 
 
 def test_what_is_quoted_is_left_alone(first):
     job = nbf.map(lambda x, y: (x, y[0] is first[0]), [1, 2], nbf.unmapped(quote([first[0]])))
-    assert job.result(60) == [(1, True), (2, True)]
+    assert job.result(120) == [(1, True), (2, True)]
 
 
 def test_a_structure_that_holds_itself_is_an_argument(first, kind):
@@ -124,4 +124,4 @@ def test_a_structure_that_holds_itself_is_an_argument(first, kind):
         pytest.skip("Prefect's own look does not end")
     ring = [1]
     ring.append(ring)
-    assert nbf.map(kind(lambda x: x[1] is ring), [ring, ring]).result(60) == [True, True]
+    assert nbf.map(kind(lambda x: x[1] is ring), [ring, ring]).result(120) == [True, True]

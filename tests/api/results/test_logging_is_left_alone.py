@@ -33,7 +33,7 @@ known = state()
 for runner in {runners!r}:
     for fn in {kinds}:
         job = nbf.options(runner=runner, workers=2).map(fn, range(4))
-        job.result(120)
+        job.result(240)
         outputs = [one.output.stderr if one.output else "" for one in job.outcomes()]
         print(json.dumps([runner, known == state(), outputs]))
 logging.getLogger("mine").warning("after")
@@ -67,7 +67,7 @@ def test_a_script_finds_logging_as_it_left_it(start_kernel, tmp_path, case):
     kernel = start_kernel(CODE.format(first=first, before=before, file=file, runners=runners, kinds=kinds))
     for runner in runners:
         for _ in range(2 if "task" in kinds else 1):
-            told, is_same, outputs = json.loads(kernel.read(120))
+            told, is_same, outputs = json.loads(kernel.read(240))
             assert told == runner
             assert is_same
             if runner != "processes":
@@ -96,7 +96,7 @@ def look(_):
 
 def test_workers_have_no_handler_of_prefects(remote):
     for fn in (look, task(look)):
-        for handlers, _, disabled in remote.map(fn, range(4)).result(60):
+        for handlers, _, disabled in remote.map(fn, range(4)).result(120):
             assert "PrefectConsoleHandler" not in handlers
             assert not disabled
 
@@ -108,7 +108,7 @@ def tell_prefect(x):
 
 def test_prefects_own_log_has_its_lines_and_no_output_has(background, capfd):
     job = background.map(tell_prefect, range(3))
-    assert job.wait(60)
+    assert job.wait(120)
     assert {f"told {x}" for x in range(3)} <= set(job.logs()["message"])
     assert all(one.output is None or "told" not in one.output.stderr for one in job.outcomes())
     assert "told" not in "".join(capfd.readouterr())

@@ -92,7 +92,7 @@ def call(x):
 
 
 def assert_all_is_theirs(job):
-    assert job.wait(120)
+    assert job.wait(240)
     for outcome in job.outcomes():
         way = list(EXPECTED)[outcome.index % len(EXPECTED)]
         assert outcome.output is not None, way
@@ -118,7 +118,7 @@ def past_python(x):
 def test_what_code_in_c_writes_is_the_items_where_it_has_a_process_to_itself(remote):
     for fn in (past_python, task(past_python)):
         job = remote.map(fn, range(6))
-        assert job.result(60) == list(range(6))
+        assert job.result(120) == list(range(6))
         told = [outcome.output.stdout for outcome in job.outcomes()]
         assert told == [f"by {'descriptor' if x % 2 else 'C'} {x}\n" for x in range(6)]
 
@@ -133,7 +133,7 @@ def test_a_program_that_goes_on_when_its_item_has_ended_is_not_killed_by_what_it
         return made.pid
 
     job = background.map(leave, range(2))
-    assert all(isinstance(pid, int) for pid in job.result(60))
+    assert all(isinstance(pid, int) for pid in job.result(120))
     eventually(lambda: len(list(tmp_path.glob("end*"))) == 2)
 
 
@@ -170,12 +170,12 @@ def test_the_kernels_streams_are_the_kernels_whatever_items_do(runner, kind):
     # None of pytest's that are there for one test only: jobs of the test before may still be ending.
     before = sys.stdout, sys.stderr
     job = runner.map(kind(redirect), range(42))
-    assert job.result(60) == [True] * 42
+    assert job.result(120) == [True] * 42
     assert (sys.stdout, sys.stderr) == before
     assert (sys.stdout.closed, sys.stderr.closed) == (False, False)
     # The workers', too.
     job = runner.map(by_run_of, range(8))
-    assert job.wait(60)
+    assert job.wait(120)
     assert [outcome.output.stdout for outcome in job.outcomes()] == ["before\nby run\nafter\n"] * 8
 
 
@@ -196,7 +196,7 @@ def test_a_cell_that_redirects_its_output_while_items_do_so_keeps_what_it_prints
     with contextlib.redirect_stdout(io.StringIO()) as cells:
         print("of the cell")
         gate.open()
-        assert job.result(60) == ["mine\nmine\n"] * 2
+        assert job.result(120) == ["mine\nmine\n"] * 2
         print("of the cell")
     assert cells.getvalue() == "of the cell\n" * 2
 
@@ -211,7 +211,7 @@ def test_lines_by_a_handler_that_was_made_before_the_job_are_the_items(runner, c
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
         for fn in (tell, task(tell)):
             job = runner.map(fn, range(4))
-            assert job.wait(60)
+            assert job.wait(120)
             assert [f"line {x}" in outcome.output.stderr for x, outcome in enumerate(job.outcomes())] == [True] * 4
         assert "line" not in "".join(capsys.readouterr())
         logging.getLogger("mine").warning("of the cell")
@@ -229,7 +229,7 @@ def fail_at_length(_):
 
 def test_a_failure_shows_the_end_of_what_was_printed_as_a_terminal_would(remote):
     job = remote.map(fail_at_length, [1])
-    assert job.wait(60)
+    assert job.wait(120)
     failure = job.failure(0)
     text = repr(failure)
     assert "about to fail: disk is full" in text
@@ -245,7 +245,7 @@ def test_a_failure_shows_the_end_of_what_was_printed_as_a_terminal_would(remote)
 
 def test_code_of_the_user_finds_the_same_functions_after_a_job_as_before(runner):
     job = runner.map(abs, [-1])
-    assert job.result(60) == [1]
+    assert job.result(120) == [1]
     # When the last job is over.
     eventually(lambda: isinstance(os.system, types.BuiltinFunctionType))
     assert subprocess.Popen.__init__.__module__ == "subprocess"

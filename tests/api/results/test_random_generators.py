@@ -51,7 +51,7 @@ def cell():
 
 
 def note_of(job):
-    assert job.wait(60)
+    assert job.wait(120)
     eventually(lambda: job.snapshot.note or not job._run.thread.is_alive())
     return job.snapshot.note
 
@@ -101,8 +101,8 @@ def test_the_note_is_there_on_clusters_too(remote, cell):
 def test_the_generators_of_modules_draw_other_numbers_in_each_item_and_job(remote, cell):
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - what people do
-    drawn = [remote.map(fn, range(24)).result(60) for fn in (cell["of_modules"], cell["of_modules"])]
-    drawn.append(remote.map(task(cell["of_modules"]), range(4)).result(60))
+    drawn = [remote.map(fn, range(24)).result(120) for fn in (cell["of_modules"], cell["of_modules"])]
+    drawn.append(remote.map(task(cell["of_modules"]), range(4)).result(120))
     numbers = [number for job in drawn for item in job for number in item]
     assert len(set(numbers)) == len(numbers)
     # Nor does drawing elsewhere change what the kernel draws; of `random`, Prefect draws too.

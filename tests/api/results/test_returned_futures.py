@@ -86,7 +86,7 @@ def test_futures_and_states_become_values_wherever_they_stand():
     for key in SHAPES:
         with_values[key] = nbf.run(shapes, key)
     for key, (_, expected) in SHAPES.items():
-        value = with_values[key].result(60)
+        value = with_values[key].result(120)
         assert (key, value, type(value)) == (key, expected, type(expected))
     # What holds no future is the object that the flow returned.
     assert with_values["tuple"].result()[1] is UNTOUCHED
@@ -104,9 +104,9 @@ def test_what_a_flow_yields_is_a_list_of_values():
         yield 3
 
     first, second = nbf.run(yields), nbf.run(yields_async)
-    assert first.result(60) == [2, [4, 3]]
+    assert first.result(120) == [2, [4, 3]]
     assert len(first) == 2
-    assert second.result(60) == [2, 3]
+    assert second.result(120) == [2, 3]
 
 
 @pytest.mark.parametrize("runner", ["threads", "inline"])
@@ -118,7 +118,7 @@ def test_functions_and_async_functions_as_flows_return_values(runner):
         return {"a": double.submit(1)}
 
     for one in (plain, waits):
-        assert nbf.options(runner=runner).run(one).result(60) == {"a": 2}
+        assert nbf.options(runner=runner).run(one).result(120) == {"a": 2}
 
 
 def test_the_first_failure_is_raised_as_the_error_of_the_user():
@@ -137,12 +137,12 @@ def test_the_first_failure_is_raised_as_the_error_of_the_user():
     jobs = {key: nbf.run(fails, key) for key in [*messages, "behind", "by hand"]}
     for key, message in messages.items():
         with pytest.raises(ValueError, match=message):
-            jobs[key].result(60)
+            jobs[key].result(120)
     # What did not run raises why it did not.
     with pytest.raises(ValueError, match="is odd"):
-        jobs["behind"].result(60)
+        jobs["behind"].result(120)
     with pytest.raises(Exception, match="not good enough"):
-        jobs["by hand"].result(60)
+        jobs["by hand"].result(120)
     assert jobs["list"].counts.failed == 2
 
 
@@ -152,6 +152,6 @@ def test_values_and_failures_of_processes_come_the_same_way():
         return {"doubled": [double.submit(1)], "checked": refuse_odd.map(numbers)}
 
     good, bad = nbf.run(elsewhere, [2, 4]), nbf.run(elsewhere, [2, 3])
-    assert good.result(120) == {"doubled": [2], "checked": [2, 4]}
+    assert good.result(240) == {"doubled": [2], "checked": [2, 4]}
     with pytest.raises(ValueError, match="3 is odd"):
-        bad.result(120)
+        bad.result(240)

@@ -47,8 +47,8 @@ def look(server):
 
 
 def test_no_item_and_no_program_that_it_starts_has_the_secret(runner, look):
-    assert runner.map(look, range(2)).result(120) == [[], []]
-    assert runner.map(task(look), [1]).result(120) == [[]]
+    assert runner.map(look, range(2)).result(240) == [[], []]
+    assert runner.map(task(look), [1]).result(240) == [[]]
 
 
 def test_no_process_of_a_pool_of_prefects_has_the_secret(look):
@@ -58,13 +58,13 @@ def test_no_process_of_a_pool_of_prefects_has_the_secret(look):
     def pool():
         return looked.submit().result()
 
-    assert nbf.run(pool).result(120) == []
+    assert nbf.run(pool).result(240) == []
     # Called in the cell, without nbfutures.
     assert pool() == []
     # Prefect reads its settings anew for this.
     with temporary_settings({PREFECT_LOGGING_LEVEL: "ERROR"}):
-        assert nbf.run(pool).result(120) == []
-        assert nbf.options(runner="processes", workers=1).submit(looked).result(120) == []
+        assert nbf.run(pool).result(240) == []
+        assert nbf.options(runner="processes", workers=1).submit(looked).result(240) == []
         with get_client(sync_client=True) as client:
             client.read_flow_runs(limit=1)
 
@@ -78,11 +78,11 @@ def test_no_worker_of_background_tasks_and_no_flow_run_of_a_deployment_has_the_s
 
     serving, served = nbf.serve(looked), nbf.serve(looks, name="secretly")
     try:
-        assert serving.wait(90)
+        assert serving.wait(240)
         in_background = nbf.options(background=True).submit(looked)
         deployed = nbf.options(deployment="looks/secretly").submit()
-        assert in_background.result(120) == []
-        assert deployed.result(120) == [[], [], []]
+        assert in_background.result(240) == []
+        assert deployed.result(240) == [[], [], []]
     finally:
         serving.stop()
         served.stop()
@@ -110,7 +110,7 @@ import nbfutures as nbf
 def prefect(*arguments):
     return subprocess.run([sys.executable, "-m", "prefect", *arguments], capture_output=True, text=True)
 
-nbf.submit(abs, -1).result(120)
+nbf.submit(abs, -1).result(240)
 print(prefect("flow-run", "ls").returncode, flush=True)
 print(prefect("config", "set", "PREFECT_DEFAULT_WORK_POOL_NAME=mine").returncode, flush=True)
 print("PREFECT_API_AUTH_STRING" in os.environ, flush=True)
@@ -119,7 +119,7 @@ print("PREFECT_API_AUTH_STRING" in os.environ, flush=True)
 
 def test_prefects_commands_work_in_a_notebook_and_keep_what_they_set(start_kernel, server, tmp_path):
     kernel = start_kernel(COMMANDS, PREFECT_HOME=str(tmp_path))
-    assert kernel.read(120) == "0"
+    assert kernel.read(240) == "0"
     assert kernel.read() == "0"
     assert kernel.read() == "False"
     assert kernel.end()[0] == 0

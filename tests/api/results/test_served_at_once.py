@@ -29,7 +29,7 @@ def test_a_deployment_exists_when_serve_returns_and_its_flow_may_return_futures(
         flow_run = run_deployment("at-once/now", parameters={"x": 1}, timeout=0, as_subflow=False, _sync=True)
         assert flow_run.state.is_scheduled()
         job = nbf.options(deployment="at-once/now").map([{"x": 1}, {"x": -1}])
-        assert job.wait(120)
+        assert job.wait(240)
         assert job.values() == [{"a": 2, "b": [4]}, None]
         with pytest.raises(ValueError, match="-1 is negative"):
             job.result()

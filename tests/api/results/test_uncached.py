@@ -50,7 +50,7 @@ def test_a_job_says_once_that_caching_is_off_and_for_which_argument(server, poli
     settings, told = POLICIES[policy]
     used = task(**settings)(use)
     job = nbf.options(workers=2).map(used, nbf.unmapped(Client()), range(4))
-    assert job.result(60) == [0, 1, 2, 3]
+    assert job.result(120) == [0, 1, 2, 3]
     shown = " ".join(repr(job).split())
     assert shown.count("not cached: ") == (told is not None)
     assert told is None or told in shown
@@ -59,7 +59,7 @@ def test_a_job_says_once_that_caching_is_off_and_for_which_argument(server, poli
 def test_it_is_said_by_every_runner_and_by_flows(runner):
     used = task(cache_policy=INPUTS)(use)
     job = runner.submit(used, Client(), 5)
-    assert job.result(120) == 5
+    assert job.result(240) == 5
     assert "the argument 'client'" in repr(job)
 
 
@@ -71,7 +71,7 @@ def test_it_is_said_of_the_tasks_of_a_flow(server):
         return [used.submit(Client(), 1), used(Client(), 2)]
 
     job = nbf.run(uses)
-    assert job.result(60) == [1, 2]
+    assert job.result(120) == [1, 2]
     assert "the argument 'client'" in repr(job)
 
 
@@ -86,6 +86,6 @@ def test_what_is_cached_still_is(server, tmp_path):
     names = [f"cached {tmp_path} {number}" for number in range(2)]
     for _ in range(2):
         job = nbf.map(count, names)
-        assert job.result(60) == names
+        assert job.result(120) == names
         assert "not cached" not in repr(job)
     assert sorted(counted) == names

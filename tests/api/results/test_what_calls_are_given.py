@@ -92,7 +92,7 @@ def test_no_call_sees_what_others_changed(remote, cell):
     ]
     jobs = [remote.map(fn, *given) for fn, given, _ in cases]
     for job, (fn, _, expected) in zip(jobs, cases, strict=True):
-        assert job.result(120) == [expected] * N, fn
+        assert job.result(240) == [expected] * N, fn
     assert (shared, inner, bag.items, small.sum(), large.sum()) == ([], [], [], 0, 0)
 
 
@@ -103,7 +103,7 @@ def test_tasks_and_coroutines_start_from_what_was_given_too(remote, make):
         return len(to)
 
     fn = append_async if make == "async" else make(append)
-    assert remote.map(fn, range(6), unmapped([])).result(120) == [1] * 6
+    assert remote.map(fn, range(6), unmapped([])).result(240) == [1] * 6
 
 
 def test_a_retry_starts_from_what_was_given(remote, tmp_path):
@@ -116,7 +116,7 @@ def test_a_retry_starts_from_what_was_given(remote, tmp_path):
         return len(seen), len(x)
 
     job = remote.options(retries=1).map(second_time, ["a", "b"], unmapped([]), unmapped(tmp_path))
-    assert job.result(60) == [(1, 1), (1, 1)]
+    assert job.result(120) == [(1, 1), (1, 1)]
 
 
 def test_globals_and_classes_are_there_once_in_each_worker():
@@ -124,11 +124,11 @@ def test_globals_and_classes_are_there_once_in_each_worker():
     one = nbf.options(runner="processes", workers=1)
     namespace = {"__name__": "__main__"}
     exec(CELL + "def note(x):\n    appended.append(x)\n    return len(appended)\n", namespace)
-    assert one.map(namespace["note"], range(50)).result(60) == list(range(1, 51))
+    assert one.map(namespace["note"], range(50)).result(120) == list(range(1, 51))
     assert namespace["appended"] == []
     bags = [namespace["Bag"]() for _ in range(50)]
-    assert one.map(namespace["count_in_class"], bags).result(60) == list(range(1, 51))
+    assert one.map(namespace["count_in_class"], bags).result(120) == list(range(1, 51))
     assert namespace["Bag"].made == 0
     # The next job starts from what the kernel has.
-    assert one.map(namespace["note"], range(2)).result(60) == [1, 2]
-    assert one.map(namespace["count_in_class"], bags[:2]).result(60) == [1, 2]
+    assert one.map(namespace["note"], range(2)).result(120) == [1, 2]
+    assert one.map(namespace["count_in_class"], bags[:2]).result(120) == [1, 2]

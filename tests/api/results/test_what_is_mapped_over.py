@@ -196,7 +196,7 @@ def pair(one, other):
 
 def got(value):
     """What a function receives that is mapped over this alone."""
-    return nbf.map(lambda x: x, value).result(60)
+    return nbf.map(lambda x: x, value).result(120)
 
 
 @pytest.fixture
@@ -220,14 +220,14 @@ def test_collections_are_mapped_over_alone_and_beside_another(make, told):
     # Alone in one job of each kind of collection for functions, all in one beside each other for tasks.
     if make is task:
         job = nbf.map(task(by_name), **{f"p{number:02}": made() for number, made in enumerate(MAPPED.values())})
-        assert same(job.result(60), map(list, zip(*[made() for made in MAPPED.values()], strict=True)))
+        assert same(job.result(120), map(list, zip(*[made() for made in MAPPED.values()], strict=True)))
     else:
         running = {name: nbf.map(lambda x: x, made()) for name, made in MAPPED.items()}
         for name, job in running.items():
-            assert same(job.result(60), MAPPED[name]()), name
+            assert same(job.result(120), MAPPED[name]()), name
         assert told() == []
         beside = nbf.map(lambda *rows: rows, *[made() for made in MAPPED.values()])
-        assert same(beside.result(60), zip(*[made() for made in MAPPED.values()], strict=True))
+        assert same(beside.result(120), zip(*[made() for made in MAPPED.values()], strict=True))
     # Only what may be meant as one thing is told.
     unsure = {text.partition("(")[2].partition(")")[0] for text in told()}
     assert unsure == {"Pages", "Graph", "OldWithLength", "DataFrameGroupBy"}
@@ -243,7 +243,7 @@ def test_one_thing_beside_a_collection_is_given_to_every_call(make, told):
         x=["x", "y"],
         **{f"p{number:02}": value for number, value in enumerate(values.values())},
     )
-    assert job.result(60) == [[id(value) for value in values.values()]] * 2
+    assert job.result(120) == [[id(value) for value in values.values()]] * 2
     assert told() == []
 
 
@@ -260,10 +260,10 @@ def test_what_may_be_either_is_mapped_over_alone_and_given_as_a_whole_beside_ano
     assert got(made()) == elements
     value = made()
     job = nbf.map(lambda one, other: (one, other is value), ["x", "y"], value)
-    assert job.result(60) == [("x", True), ("y", True)]
+    assert job.result(120) == [("x", True), ("y", True)]
     # Where its length does not fit, there is no other way.
     job = nbf.map(lambda one, other: (one, other is value), ["x"], value)
-    assert job.result(60) == [("x", True)]
+    assert job.result(120) == [("x", True)]
     assert len(told()) == {"DataFrame": 2, "enumeration": 1, "a class with __getitem__ alone": 0}.get(name, 2)
 
 
@@ -316,7 +316,7 @@ def test_lengths_that_differ_name_what_is_probably_one_thing():
 
 def test_a_model_reaches_items_of_other_processes_as_a_whole(remote):
     job = remote.map(lambda x, model, point: (x, model.b, point.y), [1, 2], Model(b=7), point=Point(0, 5))
-    assert job.result(60) == [(1, 7, 5), (2, 7, 5)]
+    assert job.result(120) == [(1, 7, 5), (2, 7, 5)]
 
 
 # --- arguments that answer to every attribute -----------------------------------------------------------------------
@@ -436,7 +436,7 @@ def within_seconds():
         made = []
         thread = threading.Thread(target=lambda: made.append(fn()), daemon=True)
         thread.start()
-        thread.join(30)
+        thread.join(120)
         assert made, "it did not return"
         return made[0]
 
@@ -447,7 +447,7 @@ def within_seconds():
 def numbers(server):
     """A job, so that there are futures: to look for, and to be given as arguments."""
     job = nbf.map(abs, [-1, -2])
-    job.result(60)
+    job.result(120)
     return job
 
 
@@ -465,9 +465,9 @@ def test_an_argument_that_answers_to_everything_reaches_each_call_as_it_is(name,
     single, starred = within_seconds(
         lambda: (nbf.submit(lambda x: x is value, value), nbf.starmap(lambda _, x: x is value, [(1, value)]))
     )
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.values() == [True, None]
-    assert (single.result(60), starred.result(60)) == (True, [True])
+    assert (single.result(120), starred.result(120)) == (True, [True])
     shown = within_seconds(lambda: (len(job.frame()), len(job.errors()), repr(job), repr(job.failure(1))))
     assert shown[:2] == (2, 1)
     assert len(short_repr(value)) <= 80
@@ -478,7 +478,7 @@ def test_an_argument_that_answers_to_everything_reaches_each_call_as_it_is(name,
 def test_a_client_that_is_mapped_with_is_asked_for_nothing():
     client = Query()
     job = nbf.map(lambda x, it: x, [1, 2], client)
-    assert job.result(60) == [1, 2]
+    assert job.result(120) == [1, 2]
     assert client.asked == []
 
 
@@ -496,7 +496,7 @@ def test_an_object_whose_iter_raises_is_told_where_there_is_nothing_else(jobs):
 def test_a_callable_that_answers_to_every_attribute_is_called(make, within_seconds):
     fn = make()
     job = within_seconds(lambda: nbf.map(fn, [1, 2]))
-    assert job.wait(60)
+    assert job.wait(120)
     assert job.counts.completed == 2
     assert job.name == make.__name__
     if isinstance(fn, mock.MagicMock):
