@@ -204,7 +204,7 @@ def told(error, seen=None):
             return f"raises {problem!r}"
 
     found = {
-        "type": type(error),
+        "type": type(error).__name__,
         "text": ask(lambda: str(error)),
         "suppress": error.__suppress_context__,
         "lines": [(one.name, one.line) for one in traceback.extract_tb(error.__traceback__)[:20]],
@@ -248,6 +248,8 @@ def test_an_error_of_another_process_is_the_one_that_a_thread_raises(remote, kin
     for index, name in enumerate(names):
         expected, found = here[index].exception(), there[index].exception()
         assert told(found) == told(expected), name
+        # Ray pickles a task by itself: classes of a cell come back as others of the same name.
+        assert type(found) is type(expected) or (kind.is_task and "ray" in repr(remote)), name
         texts = [_CHANGING.sub("", job.failure(index).traceback) for job in (there, here)]
         assert texts[0] == texts[1], name
     assert there.errors()["message"].tolist() == here.errors()["message"].tolist()

@@ -214,8 +214,10 @@ def _place_of(step: types.TracebackType) -> _Place:
 def _traceback(places: tuple[_Place, ...]) -> types.TracebackType | None:
     made = None
     for place in reversed(places):
-        frame, instruction = _frame(place)
-        made = types.TracebackType(made, frame, instruction, place[4])
+        # A traceback with a gap is better than none, and that better than no error.
+        with contextlib.suppress(Exception):
+            frame, instruction = _frame(place)
+            made = types.TracebackType(made, frame, instruction, place[4])
     return made
 
 
@@ -223,9 +225,11 @@ def _traceback(places: tuple[_Place, ...]) -> types.TracebackType | None:
 def _frame(place: _Place) -> tuple[types.FrameType, int]:
     """Return a frame that looks like one in this place, and the instruction in it that stands there."""
     filename, name, qualified, module, line, last_line, column, last_column = place
-    spot: dict[str, Any] = {"lineno": max(line, 1), "col_offset": 0}
-    if last_line is not None and column is not None and last_column is not None:
-        spot |= {"end_lineno": last_line, "col_offset": column, "end_col_offset": last_column}
+    start, end = (max(line, 1), column or 0), (last_line or 0, last_column or 0)
+    has_columns = column is not None and last_column is not None and start <= end
+    if not has_columns:
+        start = end = (start[0], 0)
+    spot: dict[str, Any] = {"lineno": start[0], "col_offset": start[1], "end_lineno": end[0], "end_col_offset": end[1]}
     nothing = ast.arguments([], [], None, [], [], None, [])
     body: list[ast.stmt] = [ast.Expr(ast.Yield(ast.Constant(None, **spot), **spot), **spot)]
     # A generator that has not begun has a frame which nobody has called: it holds no other.
@@ -237,7 +241,7 @@ def _frame(place: _Place) -> tuple[types.FrameType, int]:
     code = code.replace(co_name=name, co_qualname=qualified)
     at = (line, last_line, column, last_column)
     found = (index for index, one in enumerate(code.co_positions()) if one == at)
-    instruction = 2 * next(found, 0) if column is not None else -1
+    instruction = 2 * next(found, 0) if has_columns else -1
     generator = types.FunctionType(code, {"__name__": module})()
     frame: types.FrameType = generator.gi_frame
     return frame, instruction
