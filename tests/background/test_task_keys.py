@@ -77,3 +77,32 @@ def test_of_code_in_a_file_the_key_is_prefects_own():
         return x
 
     assert steady_key(here) == here.task_key
+
+
+DECORATED = """
+import functools
+from prefect import task
+
+def decorated(fn):
+    @functools.wraps(fn)
+    def wrapper(*args):
+        return fn(*args)
+    return wrapper
+
+@task
+@decorated
+def double(x):
+    return 2 * x
+
+@task
+@decorated
+def triple(x):
+    return 3 * x
+"""
+
+
+def test_functions_of_one_decorator_have_keys_of_their_own():
+    keys = {name: steady_key(of_another_kernel(DECORATED, name)) for name in ("double", "triple")}
+    assert keys["double"] != keys["triple"]
+    again = of_another_kernel(DECORATED, "double", "/tmp/ipykernel_2/9.py")
+    assert steady_key(again) == keys["double"]

@@ -351,3 +351,36 @@ def test_starmap_takes_options():
     assert job.wait(120)
     assert job.values() == [0, 49 * 49, 99 * 99]
     assert pickle.loads(pickle.dumps(nbf.starmap))
+
+
+# --- in the background ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served(server):
+    """A worker process that serves two functions, both of the same decorator, and a variadic one."""
+    functions = {"fetch": supplying("session")(fetch), "scale": supplying(10)(scale), "gathered": gathered}
+    serving = nbf.serve(*functions.values(), workers=1)
+    assert serving.wait(120), serving
+    yield functions
+    serving.stop()
+
+
+def scale(factor, x, *more):
+    return factor * x, more
+
+
+def test_background_tasks_of_functions_are_called_as_the_functions_are(served):
+    run = nbf.options(background=True)
+    running = [
+        run.map(served["fetch"], ["a", "b"], verify=[True, False]),
+        run.map(served["scale"], [1, 2], [3, 4]),
+        run.map(served["gathered"], ["a", "b"], [1, 2], sep="+"),
+        run.starmap(served["gathered"], [("a", "b"), ("c",)]),
+    ]
+    assert [job.result(120) for job in running] == [
+        [("session", "a", True), ("session", "b", False)],
+        [(10, (3,)), (20, (4,))],
+        ["a+1", "b+2"],
+        ["a-b", "c"],
+    ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,9 +24,12 @@ def steady_key(task: Task[Any, Any]) -> str:
     which outlives the kernel would not take what the same cell submits in the next.
     """
     code = getattr(task.fn, "__code__", None)
-    if code is None or Path(code.co_filename).exists():
+    if not isinstance(task.fn, FunctionType) or code is None or Path(code.co_filename).exists():
         return task.task_key
-    digest = hashlib.sha256(repr(_content(code)).encode("utf-8", "backslashreplace")).hexdigest()
+    # Of all functions of one decorator, the code is the same: what they decorate counts, too.
+    contents = list(map(_content, _codes(task.fn)))
+    content = contents[0] if len(contents) == 1 else contents
+    digest = hashlib.sha256(repr(content).encode("utf-8", "backslashreplace")).hexdigest()
     return f"{code.co_name}-cell-{digest[:_DIGITS]}"
 
 
@@ -39,6 +43,22 @@ def with_key(task: Task[Any, Any], key: str) -> Task[Any, Any]:
     made = copy.copy(task)
     made.task_key = key
     return made
+
+
+def _codes(fn: FunctionType) -> list[CodeType]:
+    """Return the code of a function, and of those that it carries along, as a decorator's does; each once."""
+    found: dict[CodeType, None] = {}
+    stack: list[Any] = [fn]
+    while stack:
+        one = stack.pop(0)
+        if not isinstance(one, FunctionType) or one.__code__ in found:
+            continue
+        found[one.__code__] = None
+        for cell in one.__closure__ or ():
+            with contextlib.suppress(ValueError):  # it is empty yet
+                stack.append(cell.cell_contents)
+        stack.append(one.__dict__.get("__wrapped__"))
+    return list(found)
 
 
 def _content(code: CodeType) -> tuple[Any, ...]:
