@@ -65,4 +65,5 @@ class Outbox:
         payload = pack(self._supply.work.work.sendable_arguments(indices))
         self.outstanding.update(dict.fromkeys(indices))
         self.sent += len(indices)
+        self._supply.note_size(len(indices), len(payload))
         self._wire.post("items", indices, self._supply.extras(indices), payload)
