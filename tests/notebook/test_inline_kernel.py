@@ -66,12 +66,13 @@ def test_debugger_interrupt_and_debug_work_as_for_code_of_the_cell(notebook, tmp
     assert "('x is', 1)" in told
     assert told.endswith("[0, 1, 2]")
 
+    notebook("%load_ext nbfutures\n%runner inline")
+
     def interrupt():
         eventually((tmp_path / "hangs").exists)
         notebook.interrupt()
 
-    assert "'hang' was cancelled by the interrupt" in notebook("inline.map(hang, range(5))", then=interrupt)
-    notebook("job = %jobs hang")
+    assert "'hang' was cancelled by the interrupt" in notebook("%map -o job hang(range(5))", then=interrupt)
     assert notebook("job.values(), job.counts.cancelled") == "([0, 1, None, None, None], 3)"
     assert "Interrupted while it ran" in notebook("job.result()")
     told = notebook("%debug", "p 'x is', x", "q")

@@ -12,6 +12,7 @@ from nbfutures.api.limits import delete_limit, limit, limits, limits_view
 from nbfutures.api.serving import Serving, serve, served_flows, stop_serving
 from nbfutures.api.submitter import Submitter, attached
 from nbfutures.errors import NbfuturesError
+from nbfutures.model.job_snapshot import JobSnapshot
 from nbfutures.runtime.deployments.serving import ServedFlow
 from nbfutures.runtime.jobs.waiting import as_completed, wait
 from nbfutures.runtime.runners import default_workers, workers_of
@@ -277,10 +278,16 @@ def find_job(name: str) -> Job:
     found = next((job for job in reversed(jobs) if job.name == name), None)
     if found is None:
         known = ", ".join(dict.fromkeys(job.name for job in reversed(jobs))) or "none yet"
+        ended = next((one for one in reversed(get_session().jobs.known()) if one.name == name), None)
+        if isinstance(ended, JobSnapshot):
+            raise NbfuturesError(
+                f"The job {name!r} has ended, and no variable holds it, so that its values and errors are gone: "
+                f"{ended.counts.completed:,} completed, {ended.counts.failed:,} failed. Another time: job = ..."
+            )
         raise NbfuturesError(f"There is no job {name!r}. Jobs of this notebook: {known}.")
     return found
 
 
 def jobs_view() -> JobsView:
     """Return the list of the kernel's jobs, which shows itself and stays up to date."""
-    return JobsView(session_jobs())
+    return JobsView([one if isinstance(one, JobSnapshot) else one.owner for one in get_session().jobs.known()])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.events import JobEvent, is_turn
-from nbfutures.views.card.live_card import LiveCard
+from nbfutures.model.job_snapshot import JobSnapshot
+from nbfutures.views.card.live_card import CardSubject, LiveCard
 from nbfutures.views.display import LiveDisplay
 from nbfutures.views.jobs import SHOWN, jobs_html, jobs_text
 
@@ -25,31 +26,62 @@ class JobsView:
         jobs: The jobs, the newest last.
     """
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        # Only those that are shown: a list that stays in the notebook must not keep all values alive.
-        self._jobs = list(reversed(jobs))[:SHOWN]
-        self._older = len(jobs) - len(self._jobs)
+    def __init__(self, jobs: Sequence[Job | JobSnapshot]) -> None:
+        # Only those that are shown, and of those that are over no more than is shown: a list that stays in the notebook
+        # must not keep values alive.
+        shown = list(reversed(jobs))[:SHOWN]
+        self._older = len(jobs) - len(shown)
+        self._shown = [_subject(one, number) for number, one in enumerate(shown)]
         self._display = LiveDisplay(
             self._bundle,
-            lambda: all(job.is_done for job in self._jobs),
-            LiveCard([job.card_subject for job in self._jobs]),
+            lambda: all(line.state.is_done for line in self._shown),
+            LiveCard(self._shown),
         )
-        for job in self._jobs:
-            _follow(job, weakref.ref(self._display))
+        for one in shown:
+            if not isinstance(one, JobSnapshot):
+                _follow(one, weakref.ref(self._display))
 
     def __len__(self) -> int:
         """Return the number of jobs."""
-        return len(self._jobs) + self._older
+        return len(self._shown) + self._older
+
+    def __repr__(self) -> str:
+        return jobs_text([line.state.snapshot() for line in self._shown], self._older)
 
     def _ipython_display_(self) -> None:
         self._display.show()
 
-    def __repr__(self) -> str:
-        return jobs_text([job.snapshot for job in self._jobs], self._older)
-
     def _bundle(self) -> dict[str, str]:
-        snapshots = [job.snapshot for job in self._jobs]
+        snapshots = [line.state.snapshot() for line in self._shown]
         return {"text/plain": jobs_text(snapshots, self._older), "text/html": jobs_html(snapshots, self._older)}
+
+
+class _Ended:
+    """A job that has ended and that nobody holds: how it ended is all that is known of it."""
+
+    is_done = True
+
+    def __init__(self, snapshot: JobSnapshot) -> None:
+        self._snapshot = snapshot
+
+    def snapshot(self) -> JobSnapshot:
+        """Return how it ended."""
+        return self._snapshot
+
+    def available(self) -> list[str]:
+        """Return what can be done with it: nothing."""
+        return []
+
+    def do(self, what: str) -> None:
+        """Do nothing."""
+
+
+def _subject(one: Job | JobSnapshot, number: int) -> CardSubject:
+    if not isinstance(one, JobSnapshot):
+        return one.card_subject
+    # In a list, nothing else is asked of a job.
+    ended: Any = _Ended(one)
+    return CardSubject(f"ended {number}", ended, ended)
 
 
 def _follow(job: Job, display: weakref.ref[LiveDisplay]) -> None:

@@ -172,6 +172,7 @@ def _started(run: JobRun, *, single: bool) -> Job:
     except KeyboardInterrupt as error:
         # A magic binds its variable all the same.
         error.job = job  # type: ignore[attr-defined]
+        run.session.jobs.keep(run)
         raise
     return job
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from nbfutures.errors import ServerFailedError, ServerStartError, ServerUnreachableError
 from nbfutures.model.options import JobOptions
 from nbfutures.runtime.jobs.exit_jobs import ExitJobs, flush_summaries
+from nbfutures.runtime.jobs.job_list import JobList
 from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.prefect_settings import ProcessSettings, configured_api_url
 from nbfutures.runtime.server.health_watch import HealthWatch
@@ -29,7 +30,6 @@ _REACH_SECONDS = 5.0
 _RECHECKS = 3
 _RECHECK_SECONDS = 0.4
 _FLUSH_SECONDS = 2.0
-_JOBS_KEPT = 100
 _REVIVALS = 3
 """How often a local server that has ended is started again, within so many seconds."""
 _REVIVAL_SECONDS = 600.0
@@ -50,7 +50,7 @@ class Session:
     """The kernel's connection to Prefect, made in the background, and its jobs, the newest last."""
 
     def __init__(self) -> None:
-        self.jobs: list[Run] = []
+        self.jobs = JobList()
         self.defaults = JobOptions()
         self.ready = threading.Event()
         """Set once Prefect answers or cannot be had."""
@@ -106,13 +106,8 @@ class Session:
 
     def add(self, run: Run) -> None:
         """Add a job to the list, and watch Prefect's health while it runs."""
-        if run not in self.jobs:
-            self.jobs.append(run)
-            self._exit_jobs.warn_at_exit()
-            # The list keeps their results alive; who holds an older job keeps it all the same.
-            over = len(self.jobs) - _JOBS_KEPT
-            for old in [job for job in self.jobs if job.state.is_done][: max(over, 0)]:
-                self.jobs.remove(old)
+        self.jobs.append(run)
+        self._exit_jobs.warn_at_exit()
         self._health_watch.start()
 
     def drain_at_exit(self) -> None:

@@ -99,9 +99,11 @@ class JobRun:
         """Run the job in the background; or to its end, where it runs inline."""
         self.session.start()
         self.session.add(self)
-        if not self.state.is_done:
-            self._launch(self.work.all_indices())
-            self._serve()
+        if self.state.is_done:
+            self.session.jobs.tidy()
+            return
+        self._launch(self.work.all_indices())
+        self._serve()
 
     def cancel(self, reason: str = "Cancelled before it ran. Run it with job.retry().") -> None:
         """Cancel what has not started; what runs ends by itself. Does not block."""
@@ -393,6 +395,7 @@ class JobRun:
             run_job(self, self.work, indices, self.session)
         finally:
             self.left = time.monotonic()
+            self.session.jobs.tidy()
             if self.session.lease is not None:
                 for flow_run_id in self.flow_run_ids:
                     self.session.lease.note_ended(flow_run_id)

@@ -68,4 +68,5 @@ class Outbox:
         payload, self._code = self._supply.packed_arguments(indices, self._code)
         self.outstanding.update(dict.fromkeys(indices))
         self.sent += len(indices)
+        self._supply.note_size(len(indices), len(payload))
         self._wire.post("items", indices, self._supply.extras(indices), payload)

@@ -21,6 +21,9 @@ _CHUNK_SECONDS = 0.1
 _MOST_ITEMS = 20_000
 _FIRST_ITEMS = 4
 _FEWER = 8
+_CHUNK_BYTES = 8_000_000
+"""Arguments that one worker has, as they are sent; but at least what it runs and the next item."""
+_LEAST_ITEMS = 2
 
 
 class Supply:
@@ -45,6 +48,7 @@ class Supply:
             self._each = 1
         self._limit = _MOST_ITEMS
         """Items in one process at once, after one has died and nobody knows of which item."""
+        self._item_bytes = 0.0
         self._lock = threading.Lock()
         self._packed: tuple[Any, bytes, int] | None = None
         self._sealer = Sealer()
@@ -71,11 +75,18 @@ class Supply:
             wanted = _FIRST_ITEMS
         else:
             wanted = int(min(max(_CHUNK_SECONDS / max(seconds, 1e-7), 1), _MOST_ITEMS)) + 1
+        if self._item_bytes:
+            wanted = min(wanted, max(int(_CHUNK_BYTES / self._item_bytes), _LEAST_ITEMS))
         return min(wanted, self._each, self._limit, part)
 
     def pull(self, most: int) -> list[int]:
         """Take up to so many items that may start now."""
         return self.work.queue.try_pull_many(most)
+
+    def note_size(self, items: int, size: int) -> None:
+        """Take in how many bytes some items took on their way."""
+        each = size / items
+        self._item_bytes = max(each, (self._item_bytes + each) / 2)
 
     def put_back(self, indices: list[int]) -> None:
         """Put back what was not run."""
