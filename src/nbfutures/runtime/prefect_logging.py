@@ -48,22 +48,29 @@ def keep_logging_apart(*, is_worker: bool = False) -> None:
         is_worker: Whether nobody but nbfutures can have imported Prefect in this process.
     """
     global _is_done  # noqa: PLW0603 - the loggers are the process's
+    if _is_done or _is_users_choice():
+        return
+    # Nothing is imported with the lock: another thread may be in the middle of importing Prefect, and want it, too.
+    from prefect.logging import configuration
+
+    is_late = "prefect.main" in sys.modules
+    if is_late:
+        from prefect.logging.handlers import PrefectConsoleHandler, _SafeStreamHandler
     with _lock:
-        if _is_done or _is_users_choice():
+        if _is_done:
             return
         _is_done = True
-        from prefect.logging import configuration
-
         for name in _SENDERS:
-            logging.getLogger(name).propagate = False
-            logging.getLogger(name).addHandler(logging.NullHandler())
+            _silence(name)
         logging.getLogger("httpx").addFilter(_is_not_prefects)
         # Python's `dictConfig`, which Prefect would call, closes the handlers of everybody.
         configuration.setup_logging = _set_up
-        if "prefect.main" in sys.modules:
-            _quieten()
+        if is_late:
+            # Prefect's server gets their lines as before.
+            _silence("prefect")
+            _silence("prefect._internal", _SafeStreamHandler)
             if is_worker:
-                _leave_root()
+                _remove_handlers(logging.getLogger(), PrefectConsoleHandler)
 
 
 def quiet_logging() -> dict[str, str]:
@@ -113,23 +120,17 @@ def _set_up(incremental: bool | None = None) -> dict[str, Any]:  # noqa: ARG001 
     return config
 
 
-def _quieten() -> None:
-    """Take Prefect's lines off the screen, where Prefect has set itself up; its server gets them as before."""
-    from prefect.logging import handlers
-
-    for name in ("prefect", "prefect._internal"):
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        for handler in logger.handlers[:]:
-            if isinstance(handler, handlers._SafeStreamHandler):
-                logger.removeHandler(handler)
-        logger.addHandler(logging.NullHandler())
+def _silence(name: str, kind: type[logging.Handler] | None = None) -> None:
+    """Have a logger's lines go to no handler but its own, and not to those of a kind."""
+    logger = logging.getLogger(name)
+    logger.propagate = False
+    if kind is not None:
+        _remove_handlers(logger, kind)
+    # Else Python itself prints warnings that no handler takes.
+    logger.addHandler(logging.NullHandler())
 
 
-def _leave_root() -> None:
-    from prefect.logging.handlers import PrefectConsoleHandler
-
-    root = logging.getLogger()
-    for handler in root.handlers[:]:
-        if isinstance(handler, PrefectConsoleHandler):
-            root.removeHandler(handler)
+def _remove_handlers(logger: logging.Logger, kind: type[logging.Handler]) -> None:
+    for handler in logger.handlers[:]:
+        if isinstance(handler, kind):
+            logger.removeHandler(handler)
