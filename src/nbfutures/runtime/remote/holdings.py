@@ -45,27 +45,29 @@ def holdings(value: Any, words: str) -> Iterator[tuple[str, Any]]:
         value: It.
         words: What people call it.
     """
-    if isinstance(value, types.MethodType):
+    # A mock says that it is whatever it stands for: types are asked.
+    kind = type(value)
+    if issubclass(kind, types.MethodType):
         yield f"'self' (a {type(value.__self__).__name__}) of {_name(value, words)}", value.__self__
         yield words, value.__func__
-    elif isinstance(value, functools.partial):
+    elif issubclass(kind, functools.partial):
         yield words, value.func
         yield from ((f"an argument of {words}", one) for one in value.args)
         yield from ((f"the argument {name!r} of {words}", one) for name, one in value.keywords.items())
-    elif isinstance(value, dict | list | tuple | set | frozenset):
+    elif issubclass(kind, dict | list | tuple | set | frozenset):
         yield from _of_container(value, words)
     elif not is_importable(value):
         special = {types.FunctionType: _of_function}.get(type(value), _of_instance)
-        yield from (_of_class if isinstance(value, type) else special)(value, words)
+        yield from (_of_class if issubclass(kind, type) else special)(value, words)
 
 
 def _of_container(value: Any, words: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
+    if issubclass(type(value), dict):
         for key, one in list(value.items())[:_MANY]:
             yield (f"the value at {key!r} of {words}" if isinstance(key, str | int) else f"a value of {words}"), one
             yield f"a key of {words}", key
         return
-    is_ordered = isinstance(value, list | tuple)
+    is_ordered = issubclass(type(value), list | tuple)
     for number, one in enumerate(list(value)[:_MANY]):
         yield (f"element {number} of {words}" if is_ordered else f"an element of {words}"), one
 
