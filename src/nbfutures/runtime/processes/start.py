@@ -12,6 +12,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.runtime.remote.surroundings import Surroundings, settle_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -126,11 +128,12 @@ def start_worker() -> None:
         numpy.random.seed()
 
 
-def contained(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Make a call; what it raises that is no `Exception` is the cause of one.
+def contained(surroundings: Surroundings, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Make a call in the kernel's surroundings; what it raises that is no `Exception` is the cause of one.
 
     For anything else, Prefect would wait for ever for what comes of it.
     """
+    settle_in(surroundings)
     try:
         return fn(*args, **kwargs)
     except Exception:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import os
 import signal
 import threading
@@ -16,6 +15,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from nbfutures.runtime.processes.hub import Hub, get_hub
 from nbfutures.runtime.processes.start import contained, start_worker, use_worker_context
+from nbfutures.runtime.remote.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,7 +57,8 @@ class OneProcess(ProcessPoolTaskRunner):
             self._subprocess_message_queue.cancel_join_thread()
         executor: Any = self._executor
         use_worker_context(executor, is_preloaded=True)
-        executor.submit = functools.partial(executor.submit, contained)
+        submit = executor.submit
+        executor.submit = lambda *call, **more: submit(contained, Surroundings(), *call, **more)
         return self
 
     def renew(self) -> None:
