@@ -190,6 +190,9 @@ def _restore_logger(  # noqa: PLR0917 - as `_settings_of` has them
         logger.filters[:] = filters
 
 
+_plotting: dict[str, Any] = {}
+
+
 def _restore_libraries() -> None:
     """Have the libraries that are loaded as they are when they were just imported, as far as they can do that."""
     modules: dict[str, Any] = sys.modules
@@ -201,8 +204,10 @@ def _restore_libraries() -> None:
     if numpy is not None:
         numpy.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
     matplotlib = modules.get("matplotlib")
-    if matplotlib is not None and hasattr(matplotlib, "rc_file_defaults"):
+    # It checks each of its 300 settings: some milliseconds, for those who changed one.
+    if matplotlib is not None and hasattr(matplotlib, "rcParams") and matplotlib.rcParams != _plotting.get("as it was"):
         matplotlib.rc_file_defaults()
+        _plotting["as it was"] = matplotlib.rcParams.copy()
     pyplot = modules.get("matplotlib.pyplot")
     if pyplot is not None and hasattr(pyplot, "close"):
         pyplot.close("all")
