@@ -1,6 +1,7 @@
 """A warm worker keeps nothing of a job that has ended: each job finds what the kernel has."""
 
 import os
+from pathlib import Path
 
 import pytest
 from prefect import task
@@ -64,7 +65,7 @@ def look():
     os.umask(umask)
     return {
         "environment": {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "RAY_"))},
-        "directory": os.getcwd(),
+        "directory": str(Path.cwd()),
         "path": list(sys.path),
         "arguments": list(sys.argv),
         "recursion limit": sys.getrecursionlimit(),
@@ -113,4 +114,4 @@ def test_a_job_finds_nothing_that_another_one_left_in_a_warm_worker(remote, made
     for one in found.values():
         assert MARK not in one["environment"]
         assert one["environment"]["PATH"] == os.environ["PATH"]
-        assert one["directory"] == os.getcwd()
+        assert one["directory"] == str(Path.cwd())
