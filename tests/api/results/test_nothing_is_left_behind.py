@@ -100,8 +100,16 @@ def look_here(_):
     return os.getpid(), look()
 
 
-@pytest.mark.parametrize("made", [lambda fn: fn, task], ids=["function", "task"])
-def test_a_job_finds_nothing_that_another_one_left_in_a_warm_worker(remote, made, monkeypatch):
+def test_a_job_finds_nothing_that_another_one_left_in_a_warm_worker(remote, monkeypatch):
+    check(remote, lambda fn: fn, monkeypatch)
+
+
+@pytest.mark.parametrize("runner", ["processes"], indirect=True)
+def test_a_task_on_processes_finds_nothing_that_another_job_left(runner, monkeypatch):
+    check(runner, task, monkeypatch)
+
+
+def check(remote, made, monkeypatch):
     monkeypatch.setenv(MARK, "set in the kernel")
     before = dict(remote.map(look_here, range(6)).result(120))
     dirtied = set(remote.map(made(dirty_here), range(6)).result(120))
