@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["LaneSettings", "Surroundings"]
+if TYPE_CHECKING:
+    from nbfutures.runtime.remote.surroundings import Surroundings
 
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Where the kernel looks for files and modules."""
-
-    directory: str
-    """Its working directory."""
-    path: tuple[str, ...]
-    """Its `sys.path`."""
+__all__ = ["LaneSettings"]
 
 
 @dataclass(frozen=True, slots=True)

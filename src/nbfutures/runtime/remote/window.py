@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
-import sys
 import time
 import uuid
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.jobs.job_note import JobNote
@@ -19,8 +16,9 @@ from nbfutures.runtime.remote.endings import GRACE_SECONDS, no_worker
 from nbfutures.runtime.remote.lane import RemoteLane
 from nbfutures.runtime.remote.leftovers import Leftovers
 from nbfutures.runtime.remote.mark import Mark
-from nbfutures.runtime.remote.protocol import LaneSettings, Surroundings
+from nbfutures.runtime.remote.protocol import LaneSettings
 from nbfutures.runtime.remote.supply import Supply
+from nbfutures.runtime.remote.surroundings import Surroundings
 from nbfutures.runtime.remote.worker import run_remote_lane
 
 if TYPE_CHECKING:
@@ -205,7 +203,7 @@ class RemoteWindow:
         settings = LaneSettings(
             worker=lane.worker,
             mark=lane.mark.path if lane.mark is not None else None,
-            surroundings=Surroundings(_directory(), tuple(sys.path)) if runner.is_local else None,
+            surroundings=Surroundings() if runner.is_local else None,
             is_async=work.is_async,
             slots=self._slots,
             retries=work.retries,
@@ -265,11 +263,3 @@ class RemoteWindow:
             return
         self._crashes = 0
         self._run.crash(problem)
-
-
-def _directory() -> str:
-    try:
-        return str(Path.cwd())
-    except OSError:
-        # It was removed.
-        return os.sep

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import sys
 import threading
 import time
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -26,8 +26,9 @@ from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.remote.inbox import Calls, Inbox, Rounds
 from nbfutures.runtime.remote.mark import READING, SEVERAL, TELLING, Marked, open_mark
-from nbfutures.runtime.remote.modules import forget_changed_modules, note_modules
+from nbfutures.runtime.remote.modules import note_modules
 from nbfutures.runtime.remote.packing import pack_outcomes, unpack, unreadable_arguments, words
+from nbfutures.runtime.remote.surroundings import settle_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
     from nbfutures.runtime.remote.contracts import Connection, Route
-    from nbfutures.runtime.remote.protocol import LaneSettings, Surroundings
+    from nbfutures.runtime.remote.protocol import LaneSettings
 
 __all__ = ["run_remote_lane", "work_for"]
 
@@ -69,7 +70,7 @@ def work_for(lane: str, route: Route, settings: LaneSettings) -> State[Any]:
     keep_logging_apart(is_worker=True)
     is_alone = runs_alone() and not (settings.is_async and settings.slots > 1)
     if settings.surroundings is not None:
-        _settle_in(settings.surroundings)
+        settle_in(settings.surroundings)
     capture.install()
     try:
         mark = open_mark(settings.mark) if settings.mark is not None else None
@@ -81,22 +82,14 @@ def work_for(lane: str, route: Route, settings: LaneSettings) -> State[Any]:
         fence = redirected_descriptors() if is_alone else contextlib.nullcontext()
         with contextlib.closing(connection), fence, private_settings():
             remote = _WorkersEnd(connection, settings, mark)
-            failed = remote.run(context.task_run.id if context else None)
+            # What items set in context variables ends with the lane.
+            failed = copy_context().run(remote.run, context.task_run.id if context else None)
     finally:
         capture.uninstall()
         if settings.surroundings is not None:
             note_modules()
     told = f"{remote.lane.pulled:,} items" + (f", {failed:,} failed" if failed else "")
     return Failed(message=told) if failed else Completed(message=told)
-
-
-def _settle_in(surroundings: Surroundings) -> None:
-    """Look for files and modules where the kernel does by now."""
-    # If the kernel's directory was removed, items that need it will say so.
-    with contextlib.suppress(OSError):
-        os.chdir(surroundings.directory)
-    sys.path[:] = surroundings.path
-    forget_changed_modules()
 
 
 class _WorkersEnd:

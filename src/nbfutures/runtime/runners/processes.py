@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
-import multiprocessing
 import os
 import signal
-import sys
 import threading
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
@@ -17,7 +14,8 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from nbfutures.runtime.processes.hub import Hub, get_hub
-from nbfutures.runtime.processes.start import contained, mend_main, start_worker
+from nbfutures.runtime.processes.start import contained, start_worker, use_worker_context
+from nbfutures.runtime.remote.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OneProcess", "ProcessesRunner", "close", "make", "make_for_flow", "start_seconds"]
 
-_PRELOADED = "nbfutures.runtime.processes.preload"
 _COLD_SECONDS = 5.0
 """Until the first process is there: it imports Prefect."""
 
@@ -59,8 +56,9 @@ class OneProcess(ProcessPoolTaskRunner):
             # A process that is killed may hold this queue's lock: the kernel would wait for it when it ends.
             self._subprocess_message_queue.cancel_join_thread()
         executor: Any = self._executor
-        _fork_from_server(executor)
-        executor.submit = functools.partial(executor.submit, contained)
+        use_worker_context(executor, is_preloaded=True)
+        submit = executor.submit
+        executor.submit = lambda *call, **more: submit(contained, Surroundings(), *call, **more)
         return self
 
     def renew(self) -> None:
@@ -70,7 +68,6 @@ class OneProcess(ProcessPoolTaskRunner):
 
     def submit(self, *args: Any, **kwargs: Any) -> PrefectConcurrentFuture[Any]:
         """As `TaskRunner.submit`."""
-        mend_main()
         with _shielded():
             return super().submit(*args, **kwargs)
 
@@ -83,20 +80,6 @@ class OneProcess(ProcessPoolTaskRunner):
         """End the process, whatever it is doing."""
         for process in list((getattr(self._executor, "_processes", None) or {}).values()):
             process.kill()
-
-
-def _fork_from_server(executor: Any) -> None:
-    """Have an executor fork its process from a server that has imported Prefect already: 0.1 s instead of 5 to 10.
-
-    Prefect has no setting for this; where its executor looks different, the process is started as Prefect does.
-    """
-    # On a Mac, forking a process that has used system libraries may crash it.
-    if not sys.platform.startswith("linux") or getattr(executor, "_mp_context", None) is None:
-        return
-    context = multiprocessing.get_context("forkserver")
-    # Ignored once the server runs, such as for the user's own processes.
-    context.set_forkserver_preload([_PRELOADED])
-    executor._mp_context = context
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.processes.hub import get_hub
+from nbfutures.runtime.processes.start import use_worker_context
 from nbfutures.runtime.remote.observing import Ticket, observe_elsewhere
 from nbfutures.runtime.runners.inline import AtOnceRunner
 from nbfutures.runtime.tasks.observing import observe
@@ -88,6 +89,9 @@ class WatchingRunner(TaskRunner[Any]):
     def __enter__(self) -> Self:
         super().__enter__()
         self._inner.__enter__()
+        # What starts the processes goes there by reference: one of the script's own needs the script.
+        if isinstance(self._inner, ProcessPoolTaskRunner) and not _is_of_script(self._inner._initializer):
+            use_worker_context(self._inner._executor, is_preloaded=False)
         return self
 
     def __exit__(
@@ -95,6 +99,10 @@ class WatchingRunner(TaskRunner[Any]):
     ) -> None:
         self._inner.__exit__(exc_type, exc_value, traceback)
         super().__exit__(exc_type, exc_value, traceback)
+
+
+def _is_of_script(fn: Any) -> bool:
+    return getattr(fn, "__module__", "__main__" if fn is not None else None) == "__main__"
 
 
 def _as_it_is(runner: TaskRunner[Any]) -> TaskRunner[Any]:
