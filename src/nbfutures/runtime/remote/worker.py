@@ -225,6 +225,8 @@ class _WorkersEnd:
     def _take_function(self, payload: bytes) -> None:
         try:
             self._calls.replace(*unpack(payload))
+            # As they are now: an edit may come before the lane's end.
+            note_modules()
         except Exception as error:
             self._is_lost = True
             self._send("problem", words(error))
