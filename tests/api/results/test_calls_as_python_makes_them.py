@@ -132,14 +132,20 @@ VARIADIC = {
 }
 
 
-@pytest.mark.parametrize("submitter", ["threads", "processes"])
-def test_a_variadic_function_is_called_once_for_each_element(submitter, jobs):
-    run = nbf.options(runner=submitter, workers=2)
-    running = {name: run.map(fn, *columns) for name, (fn, columns) in VARIADIC.items()}
+def test_a_variadic_function_is_called_once_for_each_element():
+    running = {name: nbf.map(fn, *columns) for name, (fn, columns) in VARIADIC.items()}
     for name, job in running.items():
         fn, columns = VARIADIC[name]
         with contextlib.redirect_stdout(None):
             assert job.result(120) == list(map(fn, *columns)), name
+
+
+def test_a_variadic_function_is_called_once_for_each_element_in_other_processes(remote):
+    names = ["Path of two", "first and rest", "callable object", "decorator without wraps"]
+    running = {name: remote.map(VARIADIC[name][0], *VARIADIC[name][1]) for name in names}
+    for name, job in running.items():
+        fn, columns = VARIADIC[name]
+        assert job.result(120) == list(map(fn, *columns)), name
 
 
 def test_a_variadic_function_gets_what_is_given_to_every_call_and_keywords(runner):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CallTable", "StreamTable", "map_calls", "pending_lengths", "rows_for_prefect", "single_call"]
 
+_DEPTH = 2
+"""Containers within each other that are opened to look for futures, for a plain function."""
 _SHORT = 40  # characters of an argument in an error
 _SHOWN = (str, bytes, int, float, complex, bool, type(None))
 
@@ -66,7 +68,7 @@ class CallTable:
         """How many that were."""
         self._annotations: dict[str, Any] = {}
         self._row_names: dict[int, list[str]] = {}
-        self.depth = None if looks_everywhere(target) else 2 if self.layout.variadic == ROW else 1
+        self.depth = None if looks_everywhere(target) else _DEPTH + (self.layout.variadic == ROW)
         """How many containers in an argument are opened to look for futures; `None` for all, as Prefect does."""
         self.with_futures = {
             name for name, values in self._values.items() if may_hold_futures(_distinct(values), self.depth)
