@@ -97,10 +97,10 @@ def map(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:  # noqa: A
     What is iterable is mapped over, texts and `unmapped(...)` are given to every call, as in Prefect's `Task.map`.
 
     Generators and other iterators, of which nobody knows how long they are, are read while the job runs, on a thread of
-    the job and in the context of this call (with the runner "inline" in the calling thread), no further than the workers
-    need; `async` generators, too. The job is open-ended until they end. `cancel()` ends the reading, `pause()` holds it
-    up; what an iterator raises ends the job, whose `result()` raises it, and what came before is kept. Large arguments
-    are let go of when their items have completed.
+    the job and in the context of this call (with the runner "inline" in the calling thread), no further than the
+    workers need; `async` generators, too. The job is open-ended until they end. `cancel()` ends the reading, `pause()`
+    holds it up; what an iterator raises ends the job, whose `result()` raises it, and what came before is kept. Large
+    arguments are let go of when their items have completed.
 
     Args:
         fn: A function, an `async` function or a Prefect task.
