@@ -475,6 +475,8 @@ def test_no_more_than_fifty_widgets_stay_open_and_those_of_running_jobs_stay(tic
     monkeypatch.setattr(display, "_open", {})
     works = [Work() for _ in range(60)]
     widgets = [Widget() for _ in works]
+    for widget in widgets:
+        widget.views = 1
     lives = [
         LiveDisplay(one.bundle, lambda one=one: one.is_final, widget, ticker)
         for one, widget in zip(works, widgets, strict=True)
@@ -577,3 +579,17 @@ def test_the_cell_in_which_the_end_came_sends_it_too_for_those_who_listen_to_tha
     told = [one for one in found if one["msg_type"] == "update_display_data"]
     texts = [one["content"]["data"]["text/plain"] for one in told if one["parent_header"]["msg_id"] == request]
     assert set(texts) == {"final"}
+
+
+def test_what_no_browser_shows_is_held_by_who_holds_the_job_until_one_comes(ticker, sent, monkeypatch):
+    monkeypatch.setattr(display, "_open", {})
+    work, widget = Work(), Widget()
+    live = LiveDisplay(work.bundle, lambda: work.is_final, widget, ticker)
+    live.show()
+    assert list(display._open) == [live]
+    work.end()
+    ticker.tick()
+    assert not display._open
+    widget.views = 1
+    widget.on_request()
+    assert list(display._open) == [live]

@@ -99,6 +99,12 @@ def map(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:  # noqa: A
     `unmapped(...)` are given to every call. A dict, a DataFrame or a class is mapped over if nothing else is. Where an
     argument could be meant in two ways, a warning says which way it went. The README has the table.
 
+    Generators and other iterators, of which nobody knows how long they are, are read while the job runs, on a thread of
+    the job and in the context of this call (with the runner "inline" in the calling thread), no further than the
+    workers need; `async` generators, too. The job is open-ended until they end. `cancel()` ends the reading, `pause()`
+    holds it up; what an iterator raises ends the job, whose `result()` raises it, and what came before is kept. Large
+    arguments are let go of when their items have completed.
+
     Args:
         fn: A function, an `async` function or a Prefect task.
         *args: Its positional arguments.

@@ -130,7 +130,9 @@ class LiveDisplay:
             self._send_plain(uuid.uuid4().hex, bundle, is_update=False)
             self._send_widget(uuid.uuid4().hex)
         _keep_few(self)
-        if not is_final:
+        if is_final:
+            self._let_go()
+        else:
             _hook(shell)
             self._wait_for_cell()
             self._follow()
@@ -160,8 +162,17 @@ class LiveDisplay:
     def _answer(self) -> None:
         """Refresh soon: the browser has asked for something, on a thread that may be that of the cells."""
         if self._sent:
+            if self._widget.views:
+                with _waiting_lock:
+                    _open.setdefault(self)
             self._follow()
             self._ticker.poke(self._refresh)
+
+    def _let_go(self) -> None:
+        """Be held no longer, where no browser shows the widget: who holds the job holds it, until one comes."""
+        if self._widget.views is None:
+            with _waiting_lock:
+                _open.pop(self, None)
 
     def _wait_for_cell(self) -> None:
         with _waiting_lock:
@@ -192,6 +203,8 @@ class LiveDisplay:
         pause = _PLAIN_SECONDS if self._widget.views is None else _SAVED_SECONDS
         if is_final or self._clock() - self._last_sent >= pause:
             self._update_plain(again=False)
+        if is_final and is_told:
+            self._let_go()
         # Asked again: a click may have had the job run once more.
         return is_final and is_told and self._is_final() and not self._is_leaving()
 

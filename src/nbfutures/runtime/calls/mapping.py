@@ -190,12 +190,14 @@ class StreamTable(CallTable):
         target: What is called.
         sources: Parameter name to what is read: iterators, and perhaps lists.
         statics: Parameter name to the value that every item receives.
-        layout: How the arguments are passed.
+        layout: How the arguments are passed; by name if nothing is said.
     """
 
     stream: ItemStream
 
-    def __init__(self, target: Any, sources: Mapping[str, Any], statics: Mapping[str, Any], layout: Layout) -> None:
+    def __init__(
+        self, target: Any, sources: Mapping[str, Any], statics: Mapping[str, Any], layout: Layout | None = None
+    ) -> None:
         self._kept = {name: Kept() for name in sources}
         super().__init__(target, self._kept, statics, 0, layout)  # type: ignore[arg-type]  # asked for items only
         self.to_resolve: set[int] = set()

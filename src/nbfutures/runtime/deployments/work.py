@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
 from nbfutures.model.attributes import own_attribute
 from nbfutures.runtime.calls.futures_in import find_futures
-from nbfutures.runtime.calls.mapping import CallTable, map_calls, pending_lengths, single_call
+from nbfutures.runtime.calls.mapping import CallTable, StreamTable, map_calls, pending_lengths, single_call
 from nbfutures.runtime.calls.prefect_types import as_futures
 from nbfutures.runtime.calls.signatures import bind
+from nbfutures.runtime.calls.stream import is_unsized
 from nbfutures.runtime.calls.work import CallWork
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class DeploymentWork(CallWork):
             MapArgumentsError: If a future that stands for all parameters gave something else.
         """
         resolved = super().resolved_parameters(index)
-        if isinstance(self.table, _RowTable) and not self.table.is_spread(index):
-            return _checked_row(resolved[_ROWS], index)
+        if isinstance(self.table, _Rows):
+            return _checked_row(resolved if self.table.is_spread(index) else resolved[_ROWS], index)
         return resolved
 
     def resolve_length(self) -> range:
@@ -145,6 +146,8 @@ def _by_row(name: str, stub: _Stub, given: Any) -> DeploymentWork:
         made = DeploymentWork(name, {_ROWS: as_futures(given)}, None)
         made.is_by_row = True
         return made
+    if is_unsized(as_futures(given)):
+        return DeploymentWork(name, {_ROWS: given}, _RowStream(stub, {_ROWS: as_futures(given)}, {}))
     rows = [
         # A future stands for parameters that are not known yet.
         row if not isinstance(row, Mapping) and find_futures(row) else _checked_row(row, index)
@@ -153,11 +156,8 @@ def _by_row(name: str, stub: _Stub, given: Any) -> DeploymentWork:
     return DeploymentWork(name, {_ROWS: rows}, _RowTable(stub, rows))
 
 
-class _RowTable(CallTable):
+class _Rows(CallTable):
     """Calls that are given by one mapping of all parameters each; a future may stand for one."""
-
-    def __init__(self, fn: Callable[..., Any], rows: Sequence[Any]) -> None:
-        super().__init__(fn, {_ROWS: rows}, {}, len(rows))
 
     def is_spread(self, index: int) -> bool:
         """Tell whether the parameters are known by name."""
@@ -167,6 +167,17 @@ class _RowTable(CallTable):
         """Return the parameters of the flow run at `index`."""
         row = self.columns[_ROWS][index]
         return dict(row) if isinstance(row, Mapping) else {_ROWS: row}
+
+
+class _RowTable(_Rows):
+    """Such calls, all of which are known."""
+
+    def __init__(self, fn: Callable[..., Any], rows: Sequence[Any]) -> None:
+        super().__init__(fn, {_ROWS: rows}, {}, len(rows))
+
+
+class _RowStream(_Rows, StreamTable):
+    """Such calls, which come from an iterator."""
 
 
 class _Stub:

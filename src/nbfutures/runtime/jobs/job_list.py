@@ -35,7 +35,7 @@ class _Entry:
 
     def let_go(self) -> None:
         """Hold the job no longer, if it has ended: who wants its values holds it."""
-        if self.held is not None and self.is_over and not self.is_kept:
+        if self.held is not None and not self.is_kept and self.is_over:
             self.snapshot = self.held.state.snapshot()
             self.held = None
 
@@ -65,8 +65,9 @@ class JobList(Sequence["Run"]):
             else:
                 known.held = run
             over = len(self._entries) - _KEPT
-            for old in [entry for entry in self._entries if entry.is_over][: max(over, 0)]:
-                self._entries.remove(old)
+            if over > 0:
+                for old in [entry for entry in self._entries if entry.is_over][:over]:
+                    self._entries.remove(old)
 
     def remove(self, run: Run) -> None:
         """Know nothing of a job any more."""

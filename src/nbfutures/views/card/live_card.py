@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 import uuid
+import weakref
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -100,6 +101,7 @@ class LiveCard:
         self._report = report
         self._clock = clock
         self._card: Card | None = None
+        self._closes: weakref.finalize[..., Any] | None = None
         # Values are turned into text with it held, by code that may be a user's: that may show the job again.
         self._sending = threading.RLock()
         self._lock = threading.Lock()
@@ -125,7 +127,10 @@ class LiveCard:
                 from nbfutures.views.card.card import Card
 
                 self._card = Card(jobs=jobs, is_list=self._report is None, uid=uuid.uuid4().hex)
-                self._card.on_msg(self._on_message)
+                # Widgets are kept by ipywidgets, for ever: this one is to hold no job, and goes with the last who does.
+                self._card.on_msg(_passing_on(weakref.WeakMethod(self._on_message)))
+                self._closes = weakref.finalize(self, self._card.close)
+                self._closes.atexit = False
             made = self._card._repr_mimebundle_()
         return made if isinstance(made, tuple) else (made or {}, {})
 
@@ -164,7 +169,8 @@ class LiveCard:
                 self._timeline.close()
                 self._timeline = None
         if card is not None:
-            card.on_msg(self._on_message, remove=True)
+            if self._closes is not None:
+                self._closes.detach()
             card.close()
 
     # --- from the browser, on whichever thread the kernel takes it in -------------------------------------------------
@@ -288,3 +294,12 @@ class LiveCard:
             self._timeline = TimelineReader(state)
         timeline = self._timeline.read()
         return timeline_message(timeline, None if self._timeline.is_complete else state.counts.settled)
+
+
+def _passing_on(method: weakref.WeakMethod[Callable[[object, object, object], None]]) -> Callable[..., None]:
+    def on_message(widget: object, content: object, buffers: object) -> None:
+        found = method()
+        if found is not None:
+            found(widget, content, buffers)
+
+    return on_message
