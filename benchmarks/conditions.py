@@ -7,6 +7,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from nbfutures.runtime.cpus import usable_cpus
+
 __all__ = ["conditions"]
 
 _PACKAGES = ("nbfutures", "prefect", "joblib", "tqdm", "dask", "ray", "ipython")
@@ -15,7 +17,7 @@ _PACKAGES = ("nbfutures", "prefect", "joblib", "tqdm", "dask", "ray", "ipython")
 def conditions() -> dict[str, str]:
     """Return what the figures depend on, by name; in the order in which people want to know it."""
     return {
-        "CPUs": str(os.cpu_count()),
+        "CPUs": str(usable_cpus()),
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),

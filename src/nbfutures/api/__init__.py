@@ -13,9 +13,10 @@ from nbfutures.api.serving import Serving, serve, served_flows, stop_serving
 from nbfutures.api.submitter import Submitter, attached
 from nbfutures.errors import NbfuturesError
 from nbfutures.model.job_snapshot import JobSnapshot
+from nbfutures.runtime.cpus import inner_threads
 from nbfutures.runtime.deployments.serving import ServedFlow
 from nbfutures.runtime.jobs.waiting import as_completed, wait
-from nbfutures.runtime.runners import default_workers, workers_of
+from nbfutures.runtime.runners import default_workers, stop_workers, workers_of
 from nbfutures.runtime.session import get_session
 from nbfutures.views.display import forget_shell
 
@@ -36,6 +37,7 @@ __all__ = [
     "default_workers",
     "delete_limit",
     "find_job",
+    "inner_threads",
     "jobs_view",
     "limit",
     "limits",
@@ -50,6 +52,7 @@ __all__ = [
     "set_session_defaults",
     "starmap",
     "stop_serving",
+    "stop_workers",
     "submit",
     "track",
     "wait",

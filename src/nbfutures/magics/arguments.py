@@ -88,7 +88,11 @@ JOB_OPTIONS = (
 )
 """What every magic that makes a job takes."""
 
-RUNNER_OPTIONS = (_WORKERS, _ADDRESS)
+RUNNER_OPTIONS = (
+    _WORKERS,
+    _ADDRESS,
+    Option(field="stop", help="end the warm worker processes and the kernel's own clusters now"),
+)
 """What `%runner` takes."""
 
 LIMIT_OPTIONS = (

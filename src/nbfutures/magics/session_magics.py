@@ -108,6 +108,10 @@ class FuturesSessionMagics(Magics):
         """Show or set where the jobs of this session run, if they do not say otherwise.
 
         Usage: %runner [name] [--workers N] [--address URL]
+               %runner --stop
+
+        Worker processes that no job has used for five minutes end by themselves; --stop ends them now, and the
+        clusters that nbfutures has started.
 
         Examples:
             %runner
@@ -117,9 +121,16 @@ class FuturesSessionMagics(Magics):
             %runner dask --address tcp://10.0.0.5:8786
             %runner dask --address client
             %runner -w 2*n
+            %runner --stop
         """
         given = parse_arguments(line, RUNNER_OPTIONS, self._shell.user_ns)
-        changes = given.options | ({"runner": given.expression.strip("'\"")} if given.expression else {})
+        options = dict(given.options)
+        if options.pop("stop", False):
+            with errors_in_one_line():
+                api.stop_workers()
+            print("Stopped: the next job starts its workers anew")  # noqa: T201 - what it is for
+            return
+        changes = options | ({"runner": given.expression.strip("'\"")} if given.expression else {})
         with errors_in_one_line():
             defaults = api.session_defaults().replace(**changes)
             if changes:
@@ -129,6 +140,9 @@ class FuturesSessionMagics(Magics):
         where = f" at {defaults.address}" if defaults.address is not None else ""
         # Of a cluster elsewhere, nothing is known before it is asked.
         size = "" if where and defaults.workers is None else f", {number} worker{'' if number == 1 else 's'}"
+        if defaults.runner == "processes":
+            threads = api.inner_threads(number)
+            size += f", {threads} thread{'' if threads == 1 else 's'} for BLAS and OpenMP in each"
         print(f"{defaults.runner}{where}{size}")  # noqa: T201 - what it is for
 
     @magic("line", "limit")

@@ -18,6 +18,7 @@ import distributed
 from prefect_dask.client import PrefectDaskClient
 
 from nbfutures.errors import ClusterUnreachableError
+from nbfutures.runtime.cpus import usable_cpus
 from nbfutures.runtime.processes.start import mend_main
 from nbfutures.runtime.remote.mailbox import MailPost, connect_by_mail
 
@@ -250,7 +251,7 @@ def get_cluster(address: str | distributed.Client | None, workers: int | None) -
                 found = _others[key] = DaskCluster.connect(given)
             return found
         if _own is None or not _own.is_alive:
-            _own = DaskCluster.start(workers or os.cpu_count() or 1)
+            _own = DaskCluster.start(workers or usable_cpus())
             atexit.register(_own.close)
         if workers is not None:
             _own.grow(workers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
-import os
 import sys
 import threading
 import uuid
@@ -20,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nbfutures.errors import ClusterUnreachableError
 from nbfutures.runtime.clusters.ray_boxes import GONE, Boxes, RayMailbox, RayRoute
+from nbfutures.runtime.cpus import usable_cpus
 from nbfutures.runtime.processes.start import mend_main
 from nbfutures.runtime.remote.mailbox import MailPost
 
@@ -172,7 +172,7 @@ def _start(address: str | None, workers: int | None) -> str | None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "namespace": "prefect"}
     if address is None:
         # Ray counts a CPU for each task: more of them are more tasks at once.
-        cpus = max(workers or 0, os.cpu_count() or 1)
+        cpus = max(workers or 0, usable_cpus())
         # Its workers find the modules that the kernel finds.
         job = JobConfig(code_search_path=[str(Path(one).absolute()) for one in sys.path])
         context: Any = ray.init(num_cpus=cpus, _node_ip_address="127.0.0.1", job_config=job, **quiet)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nbfutures.errors import NbfuturesError
 from nbfutures.model.dry_run import DryRunPlan, DryRunReport, SampledItem, Sending
 from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.busy_clock import busy_seconds
+from nbfutures.runtime.cpus import usable_cpus
 from nbfutures.runtime.jobs.job_run import JobRun
 from nbfutures.runtime.runners import default_workers
 
@@ -112,7 +112,7 @@ class DryRun(JobRun):
             is_total_known=is_total_known,
             at_once=at_once,
             processes=processes,
-            cpus=_cpus(),
+            cpus=usable_cpus(),
             is_async=are_coroutines,
             rate=options.rate,
             overhead=_TASK_RUN_SECONDS if work.is_task else 0.0,
@@ -164,11 +164,6 @@ def _sampled(position: int, outcome: Outcome | None) -> SampledItem:
     if outcome is None:
         return SampledItem(position, None)
     return SampledItem(position, outcome.kind, outcome.seconds, outcome.cpu_seconds)
-
-
-def _cpus() -> int:
-    affinity: Any = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _start_seconds() -> float:

@@ -7,10 +7,13 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Client, Listener, answer_challenge, deliver_challenge
 from typing import TYPE_CHECKING, Any
+
+from nbfutures.runtime.kernel_directory import kernel_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +60,9 @@ class Hub:
 
     def __init__(self) -> None:
         self.key = secrets.token_bytes(32)
-        # No family: a Unix socket or a named pipe, which no other machine can reach.
-        self._listener = Listener(backlog=_BACKLOG)
+        # A Unix socket or a named pipe, which no other machine can reach.
+        address = None if sys.platform == "win32" else str(kernel_directory() / "hub")
+        self._listener = Listener(address, backlog=_BACKLOG)
         self._waiting: dict[str, Callable[[SocketConnection, int], None]] = {}
         threading.Thread(target=self._accept, name="nbfutures hub", daemon=True).start()
 

@@ -6,12 +6,15 @@ import contextlib
 import multiprocessing
 import multiprocessing.context
 import multiprocessing.spawn
+import multiprocessing.util
 import os
 import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.runtime.cpus import THREAD_VARIABLES
+from nbfutures.runtime.kernel_directory import note_temporary
 from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.remote.surroundings import Surroundings, settle_in
 
@@ -59,6 +62,8 @@ def worker_context(*, is_preloaded: bool) -> Any:
         return _SpawnedContext()
     # Ignored once the server runs, such as for the user's own processes.
     multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOADED])
+    # The server's socket is there.
+    note_temporary(multiprocessing.util.get_temp_dir())
     return _ForkedContext()
 
 
@@ -116,8 +121,14 @@ if sys.platform != "win32":
         Process = _Forked
 
 
-def start_worker() -> None:
-    """Leave interrupts to the kernel, end with it, and have random numbers of one's own."""
+def start_worker(threads: int = 1) -> None:
+    """Leave interrupts to the kernel, end with it, and have random numbers of one's own.
+
+    Args:
+        threads: How many BLAS, OpenMP and numexpr may start here, where the user has not said it.
+    """
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(threads))
     # An interrupt of the kernel is meant for the cell.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):

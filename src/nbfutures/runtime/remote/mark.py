@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from nbfutures.runtime.kernel_directory import kernel_directory
 from nbfutures.runtime.lanes.lane import NOTHING
 
 __all__ = ["READING", "RUNNING", "SEVERAL", "TELLING", "Mark", "Marked", "open_mark"]
@@ -24,7 +25,7 @@ class Mark:
     """The kernel's view of three numbers in a small file; what a process wrote there stays when it is killed."""
 
     def __init__(self) -> None:
-        number, self.path = tempfile.mkstemp(prefix="nbfutures-mark-")
+        number, self.path = tempfile.mkstemp(prefix="mark-", dir=kernel_directory())
         try:
             os.write(number, 3 * NOTHING.to_bytes(_WIDTH, "little", signed=True))
             self._map = mmap.mmap(number, _SIZE)

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import RunnerUnavailableError
+from nbfutures.runtime.cpus import usable_cpus
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
     from nbfutures.model.options import JobOptions
 
-__all__ = ["KERNEL_RUNNERS", "check_installed", "default_workers", "make_flow_runner", "make_runner", "workers_of"]
+__all__ = [
+    "KERNEL_RUNNERS",
+    "check_installed",
+    "default_workers",
+    "make_flow_runner",
+    "make_runner",
+    "stop_workers",
+    "workers_of",
+]
 
 _MODULES = {
     "threads": "nbfutures.runtime.runners.threads",
@@ -33,7 +42,7 @@ def default_workers(runner: str = "threads") -> int:
     """Return how many workers a runner has: for threads CPUs + 4, at most 32, as `ThreadPoolExecutor`; else CPUs."""
     if runner == "inline":
         return 1
-    cpus = os.cpu_count() or 1
+    cpus = usable_cpus()
     return min(32, cpus + 4) if runner == "threads" else cpus
 
 
@@ -70,6 +79,19 @@ def make_runner(options: JobOptions, size: int, nested: int) -> TaskRunner[Any]:
     """
     made: TaskRunner[Any] = _module(options).make(options, size, nested)
     return made
+
+
+def stop_workers() -> None:
+    """End the worker processes that no job uses, and let go of clusters: the kernel's own end, with what runs there."""
+    for name in (
+        "nbfutures.runtime.runners.processes",
+        "nbfutures.runtime.clusters.dask",
+        "nbfutures.runtime.clusters.ray",
+    ):
+        # What was never loaded has started nothing.
+        module = sys.modules.get(name)
+        if module is not None:
+            module.close()
 
 
 def make_flow_runner(options: JobOptions, workers: int) -> TaskRunner[Any]:

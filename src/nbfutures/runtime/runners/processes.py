@@ -7,12 +7,14 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
 from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
+from nbfutures.runtime.cpus import inner_threads, usable_cpus
 from nbfutures.runtime.processes.hub import Hub, get_hub
 from nbfutures.runtime.processes.start import contained, start_worker, use_worker_context
 from nbfutures.runtime.remote.surroundings import Surroundings
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OneProcess", "ProcessesRunner", "close", "make", "make_for_flow", "start_seconds"]
 
+_IDLE_SECONDS = 300.0
 _COLD_SECONDS = 5.0
 """Until the first process is there: it imports Prefect."""
 
@@ -37,8 +40,10 @@ _COLD_SECONDS = 5.0
 class OneProcess(ProcessPoolTaskRunner):
     """A pool of one process: one that dies takes no other with it."""
 
-    def __init__(self, max_workers: int | None = 1) -> None:
-        super().__init__(max_workers=max_workers, initializer=start_worker)
+    def __init__(self, max_workers: int | None = 1, *, threads: int = 1) -> None:
+        super().__init__(max_workers=max_workers, initializer=start_worker, initargs=(threads,))
+        self.free_since = 0.0
+        """When its last job let go of it, by `time.monotonic`."""
         self.is_broken = False
         self.generation = 0
         self.tasks: set[Any] = set()
@@ -100,12 +105,13 @@ class _Processes:
     def __init__(self) -> None:
         self._free: list[OneProcess] = []
         self._held = 0
-        self._most_held = os.cpu_count() or 1
+        self._most_held = usable_cpus()
+        self._sweeper: threading.Timer | None = None
         self._generation = 0
         self._lock = threading.Lock()
 
-    def take(self) -> OneProcess:
-        """Return a warm process, or a new one."""
+    def take(self, workers: int) -> OneProcess:
+        """Return a warm process, or a new one, which shares the CPUs with so many."""
         with self._lock:
             for dead in [one for one in self._free if one.is_dead]:
                 self._free.remove(dead)
@@ -118,7 +124,7 @@ class _Processes:
             self._most_held = max(self._most_held, self._held)
             generation = self._generation
         if process is None:
-            process = OneProcess().__enter__()
+            process = OneProcess(threads=inner_threads(workers)).__enter__()
             process.generation = generation
         process.renew()
         return process
@@ -133,8 +139,29 @@ class _Processes:
                 and len(self._free) + self._held < self._most_held
             )
             if is_kept:
+                process.free_since = time.monotonic()
                 self._free.append(process)
+                self._sweep_later()
         if not is_kept:
+            _end(process)
+
+    def _sweep_later(self) -> None:
+        if self._sweeper is None and (seconds := idle_seconds()) > 0:
+            self._sweeper = threading.Timer(seconds, self._sweep)
+            self._sweeper.daemon = True
+            self._sweeper.start()
+
+    def _sweep(self) -> None:
+        """End the processes that no job has used for long; look again when the next may be."""
+        seconds, now = idle_seconds(), time.monotonic()
+        with self._lock:
+            self._sweeper = None
+            idle = [one for one in self._free if seconds > 0 and now - one.free_since >= seconds]
+            for process in idle:
+                self._free.remove(process)
+            if self._free:
+                self._sweep_later()
+        for process in idle:
             _end(process)
 
     def drop(self, process: OneProcess) -> None:
@@ -155,6 +182,9 @@ class _Processes:
         with self._lock:
             self._generation += 1
             free, self._free = self._free, []
+            if self._sweeper is not None:
+                self._sweeper.cancel()
+                self._sweeper = None
         for process in free:
             process.__exit__(None, None, None)
 
@@ -166,6 +196,14 @@ def _end(process: OneProcess) -> None:
 
 _processes = _Processes()
 atexit.register(_processes.close)
+
+
+def idle_seconds() -> float:
+    """Return how long a process stays that no job uses: 300, or what `NBFUTURES_IDLE_SECONDS` says; 0: for ever."""
+    try:
+        return float(os.environ.get("NBFUTURES_IDLE_SECONDS", _IDLE_SECONDS))
+    except ValueError:
+        return _IDLE_SECONDS
 
 
 def start_seconds() -> float:
@@ -214,7 +252,7 @@ class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
         dependencies: dict[str, set[RunInput]] | None = None,
     ) -> PrefectConcurrentFuture[Any]:
         """Run a task in a process that is free, or in a new one. Never blocks for long."""
-        process = _processes.take()
+        process = _processes.take(self._max_workers)
         try:
             future = process.submit(task, parameters, wait_for, dependencies)
         except BaseException:
@@ -282,4 +320,4 @@ def make(options: JobOptions, size: int, nested: int) -> ProcessesRunner:  # noq
 
 def make_for_flow(options: JobOptions, workers: int) -> ProcessPoolTaskRunner:  # noqa: ARG001 - as every runner's
     """Return a pool of Prefect's, which ends with the flow."""
-    return ProcessPoolTaskRunner(max_workers=workers, initializer=start_worker)
+    return ProcessPoolTaskRunner(max_workers=workers, initializer=start_worker, initargs=(inner_threads(workers),))
