@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import inspect
+import os
 import pickle
 import threading
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import tblib.pickling_support
 from nbfutures.model.clock import SystemClock
 from nbfutures.runtime import capture
 from nbfutures.runtime.outcomes import Observed
+from nbfutures.runtime.processes.start import can_talk
 from nbfutures.runtime.remote.packing import pack, unpack
 from nbfutures.runtime.tasks.observing import observe
 
@@ -140,7 +142,11 @@ class tell_kernel:  # noqa: N801 - used as a function
         )
         capture.uninstall()
         if self._connection is not None:
-            self._connection.close()
+            with contextlib.suppress(OSError):
+                self._connection.close()
+        if not can_talk():
+            # Else nobody would ever know how the task run ended.
+            os._exit(1)
 
     def _send(self, **told: Any) -> None:
         if self._connection is None:

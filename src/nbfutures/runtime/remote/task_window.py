@@ -15,6 +15,7 @@ from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
 from nbfutures.runtime.remote.observing import Ticket, observe_elsewhere
 from nbfutures.runtime.remote.packing import pack_function, unpicklable_argument, unsendable_value
+from nbfutures.runtime.remote.silence import Silence
 from nbfutures.runtime.tasks.task_window import TaskWindow
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class RemoteTaskWindow(TaskWindow):
         self._killed: dict[int, str] = {}
         """Items whose process was ended from here, and why: "cancel" or "timeout"."""
         self._deaths: dict[tuple[int, int], int] = {}
+        self._silence = Silence(self._runner)
 
     def cancel_queued(self) -> None:
         """Take back what no worker has started; what does not end by itself within half a second is ended."""
@@ -85,6 +87,7 @@ class RemoteTaskWindow(TaskWindow):
         is_late = self._cancelled_at is not None and time.monotonic() - self._cancelled_at > GRACE_SECONDS
         limit = self._prepared.task.timeout_seconds
         now = self._run.state.clock.now()
+        self._silence.look([future for future, _ in list(self._in_flight.values())])
         for index, (future, seen) in list(self._in_flight.items()):
             started = None if seen.ended is not None else seen.started
             if is_late:
