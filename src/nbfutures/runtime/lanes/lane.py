@@ -31,7 +31,7 @@ NOTABLE_SECONDS = 0.005
 _WAKE_SECONDS = 0.02
 
 NOTHING = -1
-"""Stands where the number of the running item does."""
+"""Stands where the number of the running item does; once one has ended, -3 less its number does."""
 
 _SHORT_SECONDS = 20e-6
 """Reading a thread's CPU clock takes 0.5 us: of an item that took less than this, its seconds stand for it."""
@@ -148,7 +148,7 @@ class Lane:
                     started = running.pop(index, None)
                     if started is None:
                         break  # It was given up on meanwhile, and is told or queued again.
-                    mark[0] = NOTHING
+                    mark[0] = -3 - index
                     self._note_failure(index, error, started, ended=ended, used=cpu_known - cpu_began, sink=sink)
                 else:
                     if forks.count != forked:
@@ -157,7 +157,7 @@ class Lane:
                     started = running.pop(index, None)
                     if started is None:
                         break
-                    mark[0] = NOTHING
+                    mark[0] = -3 - index
                     used = ended - started
                     if used >= _SHORT_SECONDS:
                         cpu_began, cpu_known, short = cpu_known, cpu(), 0

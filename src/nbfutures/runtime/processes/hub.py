@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-__all__ = ["Hub", "HubRoute", "get_hub"]
+__all__ = ["Hub", "HubRoute", "get_hub", "identity_of"]
 
 _BACKLOG = 128
 _logger = logging.getLogger(__name__)
@@ -30,15 +30,37 @@ class SocketConnection:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        # Their own methods: a message costs no further call.
-        self.send_bytes = connection.send_bytes
-        self.recv_bytes = connection.recv_bytes
+        self._identity = identity_of(connection.fileno())
         self.close = connection.close
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send a message."""
+        self._check()
+        self._connection.send_bytes(data)
+
+    def recv_bytes(self) -> bytes:
+        """Return the next message, waiting for it."""
+        self._check()
+        return self._connection.recv_bytes()
+
+    def _check(self) -> None:
+        # An item may close whatever is open: its number may be that of a file of the item's by now.
+        if identity_of(self._connection.fileno()) != self._identity:
+            raise ConnectionAbortedError("Something has closed this connection")
 
     def cut(self) -> None:
         """Have `recv_bytes` end, also where something that the worker has started holds the connection open."""
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as cut:
             cut.shutdown(socket.SHUT_RDWR)
+
+
+def identity_of(descriptor: int) -> tuple[int, int] | None:
+    """Return what tells an open file from any other; `None` if it is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ import multiprocessing.spawn
 import multiprocessing.util
 import os
 import signal
+import stat
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.cpus import THREAD_VARIABLES
@@ -21,9 +23,11 @@ from nbfutures.runtime.remote.surroundings import Surroundings, settle_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["contained", "mend_main", "start_worker", "use_worker_context", "worker_context"]
+__all__ = ["can_talk", "contained", "mend_main", "start_worker", "use_worker_context", "worker_context"]
 
 _PRELOADED = "nbfutures.runtime.processes.preload"
+_STREAMS = 2
+"""The last number of the standard streams."""
 
 
 def mend_main() -> None:
@@ -139,6 +143,35 @@ def start_worker(threads: int = 1) -> None:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
+    _note_pipes()
+
+
+_talks_by: dict[int, tuple[int, int]] = {}
+"""The open pipes and sockets of this process when it began, by their numbers: the kernel is at the other ends."""
+
+
+def _note_pipes() -> None:
+    try:
+        numbers = [int(one.name) for one in Path("/proc/self/fd").iterdir()]
+    except OSError:
+        return
+    for number in numbers:
+        with contextlib.suppress(OSError):
+            status = os.fstat(number)
+            if number > _STREAMS and (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)):
+                _talks_by[number] = status.st_dev, status.st_ino
+
+
+def can_talk() -> bool:
+    """Tell whether this worker process still has what it talks by: an item may have closed or replaced that."""
+    try:
+        return all(
+            (status.st_dev, status.st_ino) == known
+            for number, known in _talks_by.items()
+            for status in (os.fstat(number),)
+        )
+    except OSError:
+        return False
 
 
 def contained(surroundings: Surroundings, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

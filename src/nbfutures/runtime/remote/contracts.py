@@ -117,6 +117,10 @@ class RemoteRunner(Protocol):
         """End the worker that runs a task, or the task; return whether that can be done here. Does not block."""
         ...
 
+    def is_stopped(self, future: PrefectFuture[Any]) -> bool:
+        """Tell whether the worker that runs a task is there and does nothing; `False` where that is not known."""
+        ...
+
     def is_death(self, error: BaseException | None) -> bool:
         """Tell whether an error is a worker's end, not a task's."""
         ...

@@ -39,7 +39,8 @@ def worker_died(kind: str, index: int, problem: BaseException | None) -> WorkerD
     """
     told = f" ({problem})" if problem is not None else ""
     return WorkerDiedError(
-        f"The {kind} that ran item {index} ended under it{told}: it ran out of memory, crashed, or called os._exit. "
+        f"The {kind} that ran item {index} ended under it{told}: it ran out of memory, crashed, was stopped, or "
+        f"called os._exit. "
         f"The other items go on in a new one; run this one again with job.retry()."
     )
 

@@ -65,7 +65,7 @@ class RemoteLane:
         """Why its process was ended from here: "cancel" or "timeout"."""
         self.mark = mark
         self.end_worker: Callable[[], bool] | None = None
-        """Ends its worker from outside, where it has no process of this machine."""
+        """Ends its worker from outside, where that is not connected, or has no process of this machine."""
         self.wire = Wire()
         self.slots = LaneSlots(supply.work.limit, slots)
         self._outbox = Outbox(supply, self.wire)
@@ -125,11 +125,15 @@ class RemoteLane:
 
     def connect(self, connection: Connection, pid: int | None) -> None:
         """Talk with the worker until it is gone; on a thread of its own."""
-        if self.wire.was_connected:
+        if self.wire.was_connected and self.mark is None:
             # A cluster runs the work of a worker that died once more: its items have been given to others.
             connection.close()
             self.wire.cut()
             return
+        if self.wire.was_connected:
+            # An item has closed the first connection, of this process: it says what is left to say, and ends.
+            self.is_open = False
+            self.wire.let_in_again()
         if self.mark is not None:
             self.mark.remove()
         try:

@@ -8,7 +8,7 @@ from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.lanes.lane import NOTHING
 from nbfutures.runtime.lanes.late import give_up_late
 from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
-from nbfutures.runtime.remote.mark import READING, RUNNING, TELLING
+from nbfutures.runtime.remote.mark import READING, RUNNING, SEVERAL, TELLING
 
 if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run
@@ -37,8 +37,8 @@ class Leftovers:
         self._runner = runner
         self._deaths: dict[tuple[int, int], int] = {}
         """Item and its round to the workers that died under it."""
-        self._pardoned: set[tuple[int, int]] = set()
-        """Items, and their rounds, that were alone in a worker which died while it did nothing."""
+        self._suspects: set[tuple[int, int]] = set()
+        """Items, and their rounds, of which one has ended its worker, nobody knows which."""
 
     def settle(
         self, lane: RemoteLane, left: list[int], running: dict[int, float], problem: BaseException | None
@@ -68,7 +68,8 @@ class Leftovers:
         elif lane.ended_for is None:
             blamed = self._blamed(lane, left)
             if blamed is None:
-                self._supply.note_death(len(left))
+                # One at a time: should it happen again, it is known which.
+                self._supply.note_death(1)
             else:
                 left.remove(blamed)
                 told = self._note_death(lane, blamed, running.get(blamed), problem, held=len(left) + 1)
@@ -82,13 +83,18 @@ class Leftovers:
         busy = [marked for place in (TELLING, READING, RUNNING) if (marked := lane.mark.read(place)) != NOTHING]
         if busy:
             return busy[0] if busy[0] in left else left[0] if len(left) == 1 else None
-        if len(left) > 1:
+        # It ended while nothing ran, as far as is known: something that an item has left behind did it.
+        begun = left
+        if (last := lane.mark.last) in left:
+            begun = left[: left.index(last) + 1]
+        elif last != SEVERAL and len(left) > 1:
             return None
-        # Nothing was done with it, as far as is known: it may have been ended for something else, once.
-        key = left[0], self._run.state.round_of(left[0])
-        is_known = key in self._pardoned
-        self._pardoned.add(key)
-        return left[0] if is_known else None
+        keys = {(index, self._run.state.round_of(index)) for index in begun}
+        known = keys & self._suspects
+        self._suspects |= keys
+        if len(begun) == 1 and last == begun[0]:
+            return begun[0]
+        return min(known)[0] if known else None
 
     def _note_death(
         self, lane: RemoteLane, index: int, started: float | None, problem: BaseException | None, *, held: int

@@ -15,6 +15,8 @@ from nbfutures.runtime.lanes.lane import NOTHING
 __all__ = ["READING", "RUNNING", "SEVERAL", "TELLING", "Mark", "Marked", "open_mark"]
 
 SEVERAL = -2
+LAST = -3
+"""An item that has ended, and was the last to begin, stands as this less its number."""
 RUNNING, TELLING, READING = range(3)
 """Places of a mark: the item that runs, those whose outcomes are being pickled, and whose arguments are being read."""
 _WIDTH = 8
@@ -35,7 +37,14 @@ class Mark:
     def read(self, place: int = RUNNING) -> int:
         """Return the item that is in a place, `NOTHING`, or `SEVERAL`."""
         start = place * _WIDTH
-        return int.from_bytes(self._map[start : start + _WIDTH], "little", signed=True)
+        found = int.from_bytes(self._map[start : start + _WIDTH], "little", signed=True)
+        return found if found >= SEVERAL else NOTHING
+
+    @property
+    def last(self) -> int:
+        """The item that began last, whether or not it has ended; `NOTHING` or `SEVERAL` where that is not one."""
+        found = int.from_bytes(self._map[:_WIDTH], "little", signed=True)
+        return LAST - found if found <= LAST else found
 
     def close(self) -> None:
         """Let go of the file; nothing can be read any more."""

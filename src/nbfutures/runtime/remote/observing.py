@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import inspect
+import os
 import pickle
 import threading
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from nbfutures.runtime.item_pipes import redirected_descriptors, runs_alone
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.private_settings import private_settings
+from nbfutures.runtime.processes.start import can_talk
 from nbfutures.runtime.remote.by_value import mend_cloudpickle
 from nbfutures.runtime.remote.carrying import carrying
 from nbfutures.runtime.remote.packing import pack_error, unpack
@@ -158,7 +160,11 @@ class tell_kernel:  # noqa: N801 - used as a function
         self._open.close()
         capture.uninstall()
         if self._connection is not None:
-            self._connection.close()
+            with contextlib.suppress(OSError):
+                self._connection.close()
+        if not can_talk():
+            # Else nobody would ever know how the task run ended.
+            os._exit(1)
 
     def _send(self, **told: Any) -> None:
         if self._connection is None:

@@ -16,6 +16,7 @@ from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run
 from nbfutures.runtime.remote.given import Sealer
 from nbfutures.runtime.remote.observing import Ticket, observe_elsewhere
 from nbfutures.runtime.remote.packing import pack_function, unpicklable_argument, unsendable_value
+from nbfutures.runtime.remote.silence import Silence
 from nbfutures.runtime.tasks.task_window import TaskWindow
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class RemoteTaskWindow(TaskWindow):
         self._killed: dict[int, str] = {}
         """Items whose process was ended from here, and why: "cancel" or "timeout"."""
         self._deaths: dict[tuple[int, int], int] = {}
+        self._silence = Silence(self._runner)
 
     def cancel_queued(self) -> None:
         """Take back what no worker has started; what does not end by itself within half a second is ended."""
@@ -86,6 +88,7 @@ class RemoteTaskWindow(TaskWindow):
         is_late = self._cancelled_at is not None and time.monotonic() - self._cancelled_at > GRACE_SECONDS
         limit = self._prepared.task.timeout_seconds
         now = self._run.state.clock.now()
+        self._silence.look([future for future, _ in list(self._in_flight.values())])
         for index, (future, seen) in list(self._in_flight.items()):
             started = None if seen.ended is not None else seen.started
             if is_late:

@@ -17,6 +17,7 @@ from nbfutures.runtime.remote.lane import RemoteLane
 from nbfutures.runtime.remote.leftovers import Leftovers
 from nbfutures.runtime.remote.mark import Mark
 from nbfutures.runtime.remote.protocol import LaneSettings
+from nbfutures.runtime.remote.silence import Silence
 from nbfutures.runtime.remote.supply import Supply
 from nbfutures.runtime.remote.surroundings import Surroundings
 from nbfutures.runtime.remote.worker import run_remote_lane
@@ -81,6 +82,7 @@ class RemoteWindow:
         self._cancelled_at: float | None = None
         self._pinged = self._waiting_since = time.monotonic()
         self._note = JobNote(self._run.state)
+        self._silence = Silence(runner)
 
     @property
     def is_growing(self) -> bool:
@@ -113,6 +115,10 @@ class RemoteWindow:
         """Tell what has ended, and end the workers of what ran out of time or was cancelled."""
         if not self._runner.has_own_processes:
             self._keep_in_touch()
+        lanes = list(self._lanes.items())
+        self._silence.look(
+            [future for _, (_, _, future) in lanes], [future for lane, (_, _, future) in lanes if lane.wire.is_over]
+        )
         told: list[Outcome] = []
         for lane in list(self._lanes):
             told.extend(lane.drain())
@@ -215,8 +221,7 @@ class RemoteWindow:
         named = run_remote_lane.with_options(name=self._name, task_run_name=template_of(f"{self._name} {self._count}"))
         parameters = {"lane": key, "route": runner.post.route, "settings": settings}
         future = runner.submit(named, parameters)
-        if not owns:
-            lane.end_worker = functools.partial(runner.kill, future)
+        lane.end_worker = functools.partial(runner.kill, future)
         self._lanes[lane] = (key, number, future)
         self._feed.watch(future, lambda: self._on_done(lane, future))
 

@@ -52,8 +52,11 @@ class Wire:
                 return
             self._connection, self._pid = connection, pid
             self.was_connected = True
+            outbox = self._outbox
         # In a thread of its own, so that a worker that does not listen holds up nobody.
-        threading.Thread(target=self._send, args=(connection,), name="nbfutures lane sender", daemon=True).start()
+        threading.Thread(
+            target=self._send, args=(connection, outbox), name="nbfutures lane sender", daemon=True
+        ).start()
         try:
             begin()
             with contextlib.suppress(EOFError, OSError):
@@ -62,12 +65,24 @@ class Wire:
         finally:
             with self._lock:
                 self._pid = None
-            self._outbox.put(None)
+                self._outbox = queue.SimpleQueue()
+            outbox.put(None)
             connection.close()
 
     def finish(self) -> None:
         """Say, from the thread that held it, that all is taken in that the worker had sent."""
         self._over.set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes from a worker that had connected."""
+        return self.was_connected and self._over.is_set()
+
+    def let_in_again(self) -> None:
+        """Wait until all is taken in that came by a connection that broke, so that the worker's next can be held."""
+        self.cut()
+        if self._over.wait(_LAST_WORDS_SECONDS):
+            self._over.clear()
 
     def wait_for_last_words(self) -> None:
         """Block until all is taken in that a worker, which has ended, had sent; one that never connected is late."""
@@ -97,8 +112,9 @@ class Wire:
                 os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
             return True
 
-    def _send(self, connection: Connection) -> None:
+    @staticmethod
+    def _send(connection: Connection, outbox: queue.SimpleQueue[bytes | None]) -> None:
         # A worker that is gone is noticed by the thread that listens.
         with contextlib.suppress(OSError, ValueError):
-            while (data := self._outbox.get()) is not None:
+            while (data := outbox.get()) is not None:
                 connection.send_bytes(data)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import threading
 import time
 from contextvars import copy_context
+from multiprocessing import AuthenticationError
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
@@ -24,6 +26,7 @@ from nbfutures.runtime.lanes.lane_work import LaneWork
 from nbfutures.runtime.limits.awaited import awaited_limits
 from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.private_settings import private_settings
+from nbfutures.runtime.processes.start import can_talk
 from nbfutures.runtime.remote.inbox import Calls, Inbox, Rounds
 from nbfutures.runtime.remote.mark import READING, SEVERAL, TELLING, Marked, open_mark
 from nbfutures.runtime.remote.modules import note_modules
@@ -79,11 +82,14 @@ def work_for(lane: str, route: Route, settings: LaneSettings) -> State[Any]:
         except OSError as error:
             # Such as the second run of a lane whose worker died: the kernel has given its items to others.
             return Completed(message=f"Nothing to do: {error}")
+        remote = _WorkersEnd(connection, functools.partial(route.connect, lane), settings, mark)
         fence = redirected_descriptors() if is_alone else contextlib.nullcontext()
-        with contextlib.closing(connection), fence, private_settings():
-            remote = _WorkersEnd(connection, settings, mark)
-            # What items set in context variables ends with the lane.
-            failed = copy_context().run(remote.run, context.task_run.id if context else None)
+        try:
+            with fence, private_settings():
+                # What items set in context variables ends with the lane.
+                failed = copy_context().run(remote.run, context.task_run.id if context else None)
+        finally:
+            remote.close()
     finally:
         capture.uninstall()
         if settings.surroundings is not None:
@@ -95,8 +101,13 @@ def work_for(lane: str, route: Route, settings: LaneSettings) -> State[Any]:
 class _WorkersEnd:
     """A lane, and the two threads that talk with the kernel about it."""
 
-    def __init__(self, connection: Connection, settings: LaneSettings, mark: Any) -> None:
+    def __init__(
+        self, connection: Connection, connect: Callable[[], Connection], settings: LaneSettings, mark: Any
+    ) -> None:
         self._connection = connection
+        self._connect = connect
+        self._is_second = False
+        """Whether the connection is a second one, since an item has closed the first."""
         self._sending = threading.Lock()
         self._mark = mark
         self._wake = threading.Event()
@@ -143,6 +154,13 @@ class _WorkersEnd:
             self._wake.set()
             teller.join()
 
+    def close(self) -> None:
+        """Let go of the connection; end a process that an item has left unable to say how its task run ended."""
+        with contextlib.suppress(OSError):
+            self._connection.close()
+        if self._mark is not None and (self._is_second or not can_talk()):
+            os._exit(1)
+
     def _thread(self, talk: Callable[[], None], name: str) -> threading.Thread:
         def run() -> None:
             try:
@@ -162,9 +180,12 @@ class _WorkersEnd:
 
     def _listen(self) -> None:
         while True:
+            connection = self._connection
             try:
-                what, *rest = unpack(self._connection.recv_bytes())
+                what, *rest = unpack(connection.recv_bytes())
             except (EOFError, OSError):
+                if self._reconnect(connection):
+                    continue
                 # The kernel is gone, or has let go of the lane.
                 what = "close"
             if what == "items":
@@ -295,10 +316,39 @@ class _WorkersEnd:
         return is_lane and frame.f_locals.get("self") is self.lane
 
     def _send(self, *message: Any) -> None:
-        try:
-            with self._sending:
-                self._connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-        except (OSError, ValueError):
-            # The kernel has let go of the lane.
-            self._queue.close()
-            self.lane.stir()
+        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        while True:
+            connection = self._connection
+            try:
+                with self._sending:
+                    connection.send_bytes(data)
+            except (OSError, ValueError):
+                if self._reconnect(connection):
+                    continue
+                # The kernel has let go of the lane.
+                self._queue.close()
+                self.lane.stir()
+            return
+
+    def _reconnect(self, broken: Connection) -> bool:
+        """Reach the kernel once more, where an item has closed the connection, and tell what may have been lost.
+
+        No further item begins in this process: who knows what else was closed.
+        """
+        with self._sending:
+            if self._connection is not broken:
+                return True
+            if self._mark is None or self._is_second:
+                return False
+            try:
+                self._connection = self._connect()
+            except (OSError, EOFError, AuthenticationError):
+                return False
+            self._is_second = True
+        self._queue.give_back()
+        self._queue.close()
+        self.lane.stir()
+        for number, told in list(self._sent.items()):
+            self._send("told", number, dict(self.lane.running), pack_outcomes(told))
+        self._wake.set()
+        return True

@@ -52,6 +52,10 @@ class OnCluster:
         """Whether the workers were started by this kernel."""
         return self.cluster.is_local
 
+    def is_stopped(self, future: object) -> bool:  # noqa: ARG002 - as every runner's
+        """Return `False`: the cluster looks after its workers."""
+        return False
+
     @property
     def dashboard(self) -> tuple[str, str] | None:
         """What its dashboard is called, and its address."""

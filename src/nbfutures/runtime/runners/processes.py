@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect.futures import PrefectConcurrentFuture
@@ -83,8 +84,25 @@ class OneProcess(ProcessPoolTaskRunner):
 
     def kill(self) -> None:
         """End the process, whatever it is doing."""
-        for process in list((getattr(self._executor, "_processes", None) or {}).values()):
+        for process in self._its_processes():
             process.kill()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the process was stopped by a signal, which may be its own; known on Linux."""
+        return any(_state_of(process.pid) == "T" for process in self._its_processes())
+
+    def _its_processes(self) -> list[Any]:
+        return list((getattr(self._executor, "_processes", None) or {}).values())
+
+
+def _state_of(pid: int) -> str:
+    """Return the letter for what a process does, as `ps` shows it; empty if that is not known."""
+    try:
+        # The name before it may hold anything.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
 
 
 @contextlib.contextmanager
@@ -234,6 +252,8 @@ class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
         self._max_workers = max_workers
         self._holders: dict[Any, OneProcess] = {}
         """Futures to the processes that they still hold."""
+        self._processes: dict[Any, OneProcess] = {}
+        """Futures that are not done to the processes that they are in."""
         self._state = threading.Lock()
 
     def __reduce__(self) -> tuple[type[ProcessesRunner], tuple[int]]:
@@ -260,7 +280,7 @@ class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
             raise
         process.tasks.add(future)
         with self._state:
-            self._holders[future] = process
+            self._holders[future] = self._processes[future] = process
         future.wrapped_future.add_done_callback(lambda done: self._on_done(process, future, done))
         return future
 
@@ -282,11 +302,15 @@ class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
 
     def kill(self, future: PrefectFuture[Any]) -> bool:
         """End the process that runs a task; return whether it was there."""
-        with self._state:
-            process = self._holders.get(future)
+        process = self._processes.get(future)
         if process is not None:
             process.kill()
         return process is not None
+
+    def is_stopped(self, future: PrefectFuture[Any]) -> bool:
+        """Tell whether the process that runs a task was stopped, so that it does nothing."""
+        process = self._processes.get(future)
+        return process is not None and process.is_stopped
 
     def is_death(self, error: BaseException | None) -> bool:
         """Tell whether an error is the end of a process, not a task's."""
@@ -294,6 +318,7 @@ class ProcessesRunner(TaskRunner[PrefectConcurrentFuture[Any]]):
 
     def _on_done(self, process: OneProcess, future: PrefectFuture[Any], done: Any) -> None:
         process.tasks.discard(future)
+        self._processes.pop(future, None)
         if not done.cancelled() and isinstance(done.exception(), BrokenProcessPool):
             process.is_broken = True
             _processes.drop(process)
