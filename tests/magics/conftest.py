@@ -131,6 +131,12 @@ class FakeApi:
     def workers_of(self, options):
         return options.workers or 6
 
+    def inner_threads(self, workers):
+        return 2
+
+    def stop_workers(self):
+        self.log.append("stop_workers")
+
     def warm_up(self):
         self.warm_ups += 1
 

@@ -165,3 +165,11 @@ def test_dashboard_shows_prefect_or_the_run_of_a_job(nb, fake):
 
 def test_dashboard_of_an_unknown_job_is_one_line(nb):
     assert "There is no job 'sqare'" in nb.run("%dashboard sqare").usage_error
+
+
+def test_runner_tells_the_inner_threads_of_processes_and_stops_workers(nb, fake):
+    assert nb.run("%runner processes --workers 3").out.strip() == (
+        "processes, 3 workers, 2 threads for BLAS and OpenMP in each"
+    )
+    assert "starts its workers anew" in nb.run("%runner --stop").out
+    assert fake.log == ["stop_workers"]

@@ -58,7 +58,7 @@ def test_a_dash_offers_every_option_and_nothing_else(complete, line, use_jedi):
         ("%%map x in xs --runner=|", [f"%%map x in xs --runner={name}" for name in RUNNERS]),
         ("%map --runner=th|", ["%map --runner=threads"]),
         ("%map --batch |", ["%map --batch auto"]),
-        ("%runner -|", ["%runner --workers", "%runner --address", "%runner -w"]),
+        ("%runner -|", ["%runner --workers", "%runner --address", "%runner --stop", "%runner -w"]),
         ("%runner th|", ["%runner threads"]),
         ("%limit db --|", ["%limit db --tag", "%limit db --per-second", "%limit db --delete"]),
         ("%serve report --k|", ["%serve report --keep"]),
