@@ -24,10 +24,9 @@ import types
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cloudpickle
-
 from nbfutures.model.outcome import ATOMS
-from nbfutures.runtime.remote.by_value import is_importable, mend_cloudpickle
+from nbfutures.runtime.remote.by_value import is_importable
+from nbfutures.runtime.remote.pickling import Pickler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,15 +130,14 @@ class Sealer:
         return value if cannot_change(value) else Sealed(self._dump(value))
 
     def _dump(self, value: Any, take: Any = None) -> bytes:
-        mend_cloudpickle()
         with io.BytesIO() as file:
             _Pickler(self, file, take).dump(value)
             return file.getvalue()
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+class _Pickler(Pickler):
     def __init__(self, sealer: Sealer, file: io.BytesIO, take: Any) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=take)
+        super().__init__(file, take)
         self._sealer = sealer
 
     def reducer_override(self, obj: Any) -> Any:
