@@ -69,6 +69,16 @@ def _interrupts_marked() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
+def _cut_handler(error: BaseException) -> None:
+    """Have an interrupt's traceback end in the item, where a debugger is to begin, and not in what marked it."""
+    entry = error.__traceback__
+    while entry is not None:
+        frame = entry.tb_next.tb_frame if entry.tb_next is not None else None
+        if frame is not None and frame.f_globals is globals() and frame.f_code.co_name == "mark":
+            entry.tb_next = None
+        entry = entry.tb_next
+
+
 class _Call:
     """A call that one thread makes for another."""
 
@@ -87,6 +97,7 @@ class _Call:
             with no_running_loop():
                 self._value = self._context.run(staying, self._body)
         except BaseException as error:
+            _cut_handler(error)
             self.error = error
         self._ended.set()
 

@@ -24,8 +24,9 @@ class InterruptAt:
     def __exit__(self, *_):
         sys.setprofile(None)
 
-    def _look(self, _frame, event, _argument):
-        if event not in {"call", "c_return"}:
+    def _look(self, frame, event, _argument):
+        # In their midst, Python's own locks do not stand it: they stay locked.
+        if event not in {"call", "c_return"} or frame.f_globals.get("__name__") == "threading":
             return
         self._left -= 1
         if self._left == 0:
@@ -65,7 +66,7 @@ def test_a_call_that_is_interrupted_leaves_no_job_that_runs(jobs, how):
                 assert made.is_done or made.phase == "cancelling", f"goes on after an interrupt at {position}"
             if not meet.is_over:
                 break
-            position += 53
+            position += 41
     finally:
         gate.set()
     assert returned
