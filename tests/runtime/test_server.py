@@ -75,23 +75,29 @@ class Kernel:
 
 def processes(home):
     """The supervisors and servers of this home, as psutil processes."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            command = process.cmdline()
-            if "nbfutures.runtime.server.supervisor" in command:
-                state = str(server_state.state_directory(home))
-                if state in command or process.environ().get("PREFECT_HOME", "").startswith(state):
-                    found.append(process)
-    return found
+    return [process for process, _ in _with_commands(home)]
 
 
 def supervisors(home):
-    return [process for process in processes(home) if "--serve" not in process.cmdline()]
+    return [process for process, command in _with_commands(home) if "--serve" not in command]
 
 
 def servers(home):
-    return [process for process in processes(home) if "--serve" in process.cmdline()]
+    return [process for process, command in _with_commands(home) if "--serve" in command]
+
+
+def _with_commands(home):
+    found = []
+    state = str(server_state.state_directory(home))
+    for process in psutil.process_iter():
+        # One may end while it is asked.
+        with contextlib.suppress(psutil.Error):
+            command = process.cmdline()
+            if "nbfutures.runtime.server.supervisor" in command and (
+                state in command or process.environ().get("PREFECT_HOME", "").startswith(state)
+            ):
+                found.append((process, command))
+    return found
 
 
 def ask(address, path, *, auth=None):

@@ -98,7 +98,8 @@ def _weight(value: Any, depth: int) -> int | None:
         return sys.getsizeof(value)
     if type(value) is dict:
         parts: Sequence[Any] = [*value.keys(), *value.values()]
-    elif type(value) in {list, tuple, set, frozenset}:
+    elif type(value) in {list, tuple, set, frozenset} or (isinstance(value, tuple) and hasattr(type(value), "_fields")):
+        # Named tuples are rows of a table.
         parts = list(value) if len(value) <= _KEPT_LENGTH else value
     else:
         return None
