@@ -54,10 +54,10 @@ class Taken(enum.Enum):
 def how_taken(value: Any) -> Taken:
     """Tell how an argument of `map` is taken."""
     kind = type(value)
+    if issubclass(kind, types.AsyncGeneratorType) or stands_for_futures(kind):
+        return Taken.MAPPED
     if not is_iterable_type(kind) or _is_one_thing(kind):
         return Taken.WHOLE
-    if stands_for_futures(kind):
-        return Taken.MAPPED
     # Classes with members, as enumerations; tables; and what only answers to `[0]`, `[1]`, which may never end.
     if (
         issubclass(kind, type | Mapping)
