@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from prefect import task
+from tests.support import eventually
 
 MARK = "NBFUTURES_TEST_LEFT"
 
