@@ -31,6 +31,7 @@ __all__ = [
 
 _OPTIONS = frozenset(field.name for field in dataclasses.fields(JobOptions))
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMELESS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 _CACHED = type(functools.lru_cache(len))
 _UNKNOWN = object()
 ROW = "*row"
@@ -137,7 +138,10 @@ def layout_of(target: Callable[..., Any], names: Sequence[str], before: Layout) 
     if signature is None or before.variadic == ROW:
         return before
     has_names = is_task or all(map(str.isidentifier, names))
-    for layout in (*([_by_name(signature, names)] if has_names else []), *([] if is_task else [before])):
+    # Whoever has names for all its parameters is to have these.
+    is_nameless = any(parameter.kind in _NAMELESS for parameter in signature.parameters.values())
+    as_before = [before] if not is_task and (is_nameless or not has_names) else []
+    for layout in (*([_by_name(signature, names)] if has_names else []), *as_before):
         args, kwargs = layout.split(dict.fromkeys(names, ()))
         if _takes(signature, args, kwargs):
             return layout
