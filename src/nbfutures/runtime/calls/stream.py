@@ -155,6 +155,8 @@ class ItemStream:
         self._told = 0
         self._heavy: dict[int, int] = {}
         self._bytes = 0
+        self._are_heavy = False
+        """Whether some have been large, so that the next ones may be."""
         self._lock = threading.RLock()
         """Held to tell of items, and to end."""
 
@@ -249,7 +251,7 @@ class ItemStream:
         if self.limit is not None:
             return self.limit - self._count
         most = max(ahead - ready - len(self._fresh), 0)
-        if not self._heavy or not most:
+        if not self._are_heavy or not most:
             return most
         if self._bytes < _MOST_BYTES or len(self._heavy) < needed:
             # How large the next ones are is not known.
@@ -285,7 +287,7 @@ class ItemStream:
                     self._count += 1
                     if queue is None or len(self._fresh) * _PUBLISHED_PER_FRESH >= len(queue):
                         self.publish()
-                    if queue is not None and queue.is_halted:
+                    if queue is not None and (queue.is_halted or self._are_heavy):
                         break
                 if self._count == self.limit:
                     return None
@@ -350,6 +352,7 @@ class ItemStream:
             size = sum(map(_bytes_of, row))
             if size > _HEAVY_BYTES:
                 self._heavy[index] = size
+                self._are_heavy = True
                 self._bytes += size
         special = self._note(first, self._told)
         return self._run.state.grow(len(rows)), special
