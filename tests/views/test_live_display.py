@@ -592,4 +592,5 @@ def test_what_no_browser_shows_is_held_by_who_holds_the_job_until_one_comes(tick
     assert not display._open
     widget.views = 1
     widget.on_request()
+    ticker.tick()
     assert list(display._open) == [live]

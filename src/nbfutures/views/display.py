@@ -131,7 +131,7 @@ class LiveDisplay:
             self._send_widget(uuid.uuid4().hex)
         _keep_few(self)
         if is_final:
-            self._let_go()
+            self._hold()
         else:
             _hook(shell)
             self._wait_for_cell()
@@ -162,17 +162,17 @@ class LiveDisplay:
     def _answer(self) -> None:
         """Refresh soon: the browser has asked for something, on a thread that may be that of the cells."""
         if self._sent:
-            if self._widget.views:
-                with _waiting_lock:
-                    _open.setdefault(self)
             self._follow()
             self._ticker.poke(self._refresh)
 
-    def _let_go(self) -> None:
-        """Be held no longer, where no browser shows the widget: who holds the job holds it, until one comes."""
-        if self._widget.views is None:
-            with _waiting_lock:
+    def _hold(self) -> None:
+        """Be held while a browser shows the widget, as one of a few; where none does, by who holds the job."""
+        with _waiting_lock:
+            if self._widget.views is None:
                 _open.pop(self, None)
+            is_new = bool(self._widget.views) and self not in _open
+        if is_new:
+            _keep_few(self)
 
     def _wait_for_cell(self) -> None:
         with _waiting_lock:
@@ -204,7 +204,7 @@ class LiveDisplay:
         if is_final or self._clock() - self._last_sent >= pause:
             self._update_plain(again=False)
         if is_final and is_told:
-            self._let_go()
+            self._hold()
         # Asked again: a click may have had the job run once more.
         return is_final and is_told and self._is_final() and not self._is_leaving()
 
