@@ -75,6 +75,13 @@ def test_other_settings_get_a_client_of_their_own(made):
         assert other is not first
 
 
+def test_settings_that_are_equal_share_a_client_whichever_copy_they_are(made):
+    for _ in range(3):
+        with temporary_settings({PREFECT_API_REQUEST_TIMEOUT: 7}), shared_client():
+            pass
+    assert len(made) == 1
+
+
 def test_a_database_that_is_locked_for_a_moment_does_not_hold_up_a_job(made, monkeypatch):
     assert nbf.map(abs, [-1]).result(120) == [1]
     (client,) = made

@@ -111,7 +111,7 @@ class FuturesSessionMagics(Magics):
                %runner --stop
 
         Worker processes that no job has used for five minutes end by themselves; --stop ends them now, and the
-        clusters that nbfutures has started.
+        clusters that nbfutures has started, with what runs there.
 
         Examples:
             %runner

@@ -53,7 +53,8 @@ class _Shared:
 
     def suits(self, settings: Settings) -> bool:
         """Tell whether it is what Prefect would make with these settings."""
-        if self._api is not settings.api:
+        # By value: each job may have a copy of its own.
+        if self._api is not settings.api and self._api != settings.api:
             return False
         # How often it tries again is asked at each request.
         retries = {"max_retries": self._client.max_retries}

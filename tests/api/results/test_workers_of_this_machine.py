@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.support import eventually
 
 import nbfutures as nbf
+from nbfutures.runtime.cpus import usable_cpus
 
 processes = nbf.options(runner="processes", workers=2)
 CAPS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"]
@@ -33,7 +34,11 @@ def test_inner_threads_are_capped_in_workers_and_not_in_the_kernel(monkeypatch):
     for name in CAPS:
         monkeypatch.delenv(name, raising=False)
     caps = processes.map(lambda name: int(__import__("os").environ[name]), CAPS).result(120)
-    assert caps == [max(1, len(os.sched_getaffinity(0)) // 2)] * len(CAPS)
+    assert caps == [max(1, usable_cpus() // 2)] * len(CAPS)
+    # A warm process that was started for fewer workers has another share.
+    alone = nbf.options(runner="processes", workers=1)
+    assert int(alone.submit(lambda: __import__("os").environ["OMP_NUM_THREADS"]).result(120)) == usable_cpus()
+    assert processes.map(lambda name: int(__import__("os").environ[name]), CAPS).result(120) == caps
     assert not any(name in os.environ for name in CAPS)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert processes.submit(lambda: __import__("os").environ["OMP_NUM_THREADS"]).result(120) == "7"
@@ -44,7 +49,7 @@ def test_idle_workers_end_after_a_time_or_when_told_and_the_next_job_starts_othe
     monkeypatch.setenv("NBFUTURES_IDLE_SECONDS", "0.2")
     first = processes.submit(os.getpid).result(120)
     eventually(lambda: not is_alive(first))
-    monkeypatch.setenv("NBFUTURES_IDLE_SECONDS", "300")
+    monkeypatch.setenv("NBFUTURES_IDLE_SECONDS", "inf")
     second = processes.submit(os.getpid).result(120)
     job = processes.submit(os.getpid)
     assert job.result(120) == second

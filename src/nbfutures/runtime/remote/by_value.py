@@ -82,6 +82,8 @@ def _reduce_class(copy: str, cls: type) -> tuple[Any, ...]:
         given = (*given[:3], values, *given[4:])
         return _make_enum, (copy, *given), (state, slots, carried), None, None, functools.partial(_fill_class, copy)
     given, state = pickling._class_getnewargs(cls), (*pickling._class_getstate(cls), {})
+    # Left out by cloudpickle, and part of what tracebacks and `repr` say.
+    given[3]["__qualname__"] = cls.__qualname__
     return _make_class, (copy, *given), state, None, None, functools.partial(_fill_class, copy)
 
 

@@ -43,6 +43,7 @@ class OneProcess(ProcessPoolTaskRunner):
 
     def __init__(self, max_workers: int | None = 1, *, threads: int = 1) -> None:
         super().__init__(max_workers=max_workers, initializer=start_worker, initargs=(threads,))
+        self.threads = threads
         self.free_since = 0.0
         """When its last job let go of it, by `time.monotonic`."""
         self.is_broken = False
@@ -134,15 +135,23 @@ class _Processes:
             for dead in [one for one in self._free if one.is_dead]:
                 self._free.remove(dead)
                 _end(dead)
+            threads = inner_threads(workers)
+            # What BLAS was loaded with stays: a process for fewer or more workers has another share of the CPUs.
+            suitable = [one for one in self._free if one.threads == threads]
             # One that is about to end its last task is better than a new one.
-            process = min(self._free, key=lambda one: len(one.tasks), default=None)
+            process = min(suitable, key=lambda one: len(one.tasks), default=None)
+            unsuitable = None
             if process is not None:
                 self._free.remove(process)
+            elif self._free and len(self._free) + self._held >= self._most_held:
+                unsuitable = self._free.pop(0)
             self._held += 1
             self._most_held = max(self._most_held, self._held)
             generation = self._generation
+        if unsuitable is not None:
+            _end(unsuitable)
         if process is None:
-            process = OneProcess(threads=inner_threads(workers)).__enter__()
+            process = OneProcess(threads=threads).__enter__()
             process.generation = generation
         process.renew()
         return process
@@ -164,8 +173,9 @@ class _Processes:
             _end(process)
 
     def _sweep_later(self) -> None:
-        if self._sweeper is None and (seconds := idle_seconds()) > 0:
-            self._sweeper = threading.Timer(seconds, self._sweep)
+        if self._sweeper is None and self._free and (seconds := idle_seconds()) > 0:
+            idle_for = time.monotonic() - min(one.free_since for one in self._free)
+            self._sweeper = threading.Timer(min(max(seconds - idle_for, 0.0), threading.TIMEOUT_MAX), self._sweep)
             self._sweeper.daemon = True
             self._sweeper.start()
 
@@ -177,8 +187,7 @@ class _Processes:
             idle = [one for one in self._free if seconds > 0 and now - one.free_since >= seconds]
             for process in idle:
                 self._free.remove(process)
-            if self._free:
-                self._sweep_later()
+            self._sweep_later()
         for process in idle:
             _end(process)
 
