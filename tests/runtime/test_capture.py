@@ -191,6 +191,20 @@ def test_a_redirection_that_outlives_the_job_is_left_alone():
         assert out.getvalue() == "afterwards\n"
 
 
+def test_a_stream_that_was_closed_meanwhile_is_never_put_back():
+    with notebook() as (out, _), installed():
+        cells = io.StringIO()
+        with contextlib.redirect_stdout(cells):
+            capture.renew()
+        # It is held, so that nothing else tells that it is over.
+        cells.close()
+        with capture.into(OutputSink()) as sink:
+            sys.stdout = io.StringIO()
+            sink.take()
+        assert not sys.stdout.closed
+        sys.stdout = out
+
+
 def test_a_process_without_streams_is_left_without(monkeypatch):
     monkeypatch.setattr(capture, "_users", 0)
     monkeypatch.setattr(sys, "stdout", None)

@@ -324,15 +324,13 @@ def _mend(*, is_alone: bool) -> None:
             stream = getattr(sys, name, None)
             if stream is kernels or kernels is None:
                 continue
-            if is_alone or stream is None or getattr(stream, "closed", False):
-                is_left = True
-            else:
-                is_left = _is_held_by_sys_alone(stream)
-            if is_left:
+            is_missing = stream is None or getattr(stream, "closed", False)
+            # A cell's, which is over, is never put back.
+            is_over = getattr(kernels, "closed", False)
+            if not is_over and (is_alone or is_missing or _is_held_by_sys_alone(stream)):
                 _left.append(stream)
                 setattr(sys, name, kernels)
-            elif _is_held_by_sys_alone(kernels):
-                # That was a cell's, which is over.
+            elif not is_missing and (is_over or _is_held_by_sys_alone(kernels)):
                 _kernels[name] = stream
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["THREAD_VARIABLES", "cgroup_cpus", "inner_threads", "usable_cpus"]
+__all__ = ["cap_inner_threads", "cgroup_cpus", "inner_threads", "thread_caps", "usable_cpus"]
 
-THREAD_VARIABLES = (
+_THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -92,3 +92,18 @@ def _quota_of_version_1(folder: Path) -> float | None:
 def inner_threads(workers: int) -> int:
     """Return how many threads BLAS, OpenMP and numexpr may have in each of so many worker processes."""
     return max(1, usable_cpus() // max(workers, 1))
+
+
+_caps: dict[str, str] = {}
+
+
+def cap_inner_threads(threads: int) -> None:
+    """Have BLAS, OpenMP and numexpr start so many threads in this process, where the user has not said it."""
+    _caps.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    for name, value in _caps.items():
+        os.environ.setdefault(name, value)
+
+
+def thread_caps() -> dict[str, str]:
+    """Return the environment variables that `cap_inner_threads` has set in this process where they were not there."""
+    return _caps

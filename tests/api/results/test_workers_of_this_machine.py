@@ -31,6 +31,9 @@ def is_alive(pid):
 
 def test_inner_threads_are_capped_in_workers_and_not_in_the_kernel(monkeypatch):
     nbf.stop_workers()
+    # What the kernel has set and has deleted again is as never set.
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert processes.submit(abs, -1).result(120) == 1
     for name in CAPS:
         monkeypatch.delenv(name, raising=False)
     caps = processes.map(lambda name: int(__import__("os").environ[name]), CAPS).result(120)

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.runtime.cpus import THREAD_VARIABLES
+from nbfutures.runtime.cpus import cap_inner_threads
 from nbfutures.runtime.kernel_directory import note_temporary
 from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.remote.surroundings import Surroundings, settle_in
@@ -131,8 +131,7 @@ def start_worker(threads: int = 1) -> None:
     Args:
         threads: How many BLAS, OpenMP and numexpr may start here, where the user has not said it.
     """
-    for name in THREAD_VARIABLES:
-        os.environ.setdefault(name, str(threads))
+    cap_inner_threads(threads)
     # An interrupt of the kernel is meant for the cell.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):

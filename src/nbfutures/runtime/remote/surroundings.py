@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from nbfutures.runtime.cpus import thread_caps
 from nbfutures.runtime.remote.modules import forget_changed_modules
 
 __all__ = ["Surroundings", "settle_in"]
@@ -67,12 +68,13 @@ def settle_in(surroundings: Surroundings) -> None:
 
 
 def _take_over(surroundings: Surroundings, own: dict[str, str]) -> None:
+    kept = {name: value for name, value in own.items() if name not in surroundings.deleted}
+    wanted = {**thread_caps(), **kept, **surroundings.environment}
     for name in list(os.environ):
-        is_left = name not in own or name in surroundings.deleted
-        if is_left and name not in surroundings.environment and not name.startswith(_OF_WORKERS):
+        if name not in wanted and not name.startswith(_OF_WORKERS):
             del os.environ[name]
-    for name, value in {**own, **surroundings.environment}.items():
-        if name not in surroundings.deleted and os.environ.get(name) != value and not name.startswith(_OF_WORKERS):
+    for name, value in wanted.items():
+        if os.environ.get(name) != value and not name.startswith(_OF_WORKERS):
             os.environ[name] = value
     # The C library reads `TZ` once.
     if hasattr(time, "tzset"):
