@@ -46,7 +46,7 @@ def browser():
     if found.returncode:
         pytest.fail(found.stderr.strip(), pytrace=False)
     with sync_playwright() as playwright:
-        expect.set_options(timeout=20_000)
+        expect.set_options(timeout=120_000)
         started = playwright.chromium.launch(
             executable_path=found.stdout.strip(),
             args=["--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
@@ -91,7 +91,7 @@ def open_page(browser):
         contexts.append(context)
         context.add_init_script(IN_THE_PAGE)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         page.errors = []
         page.on("pageerror", lambda error: page.errors.append(error.stack) if "blob:" in (error.stack or "") else None)
         page.goto(address)

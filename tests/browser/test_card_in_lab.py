@@ -139,7 +139,7 @@ def test_a_click_on_a_button_in_the_list_of_jobs_is_for_that_job_alone(notebook)
     expect(jobs.root.locator(".nbf-fold")).to_have_count(0)
     name = notebook.page.locator(".nbf-title", has_text="first")
     first = jobs.root.locator(".nbf-job").filter(has=name).locator(".nbf-state")
-    expect(first).to_have_text("running", timeout=60_000)
+    expect(first).to_have_text("running", timeout=120_000)
     jobs.button("Pause: second").click()
     expect(jobs.button("Resume: second")).to_be_visible()
     assert notebook.ask("[first.phase.value, second.phase.value]") == ["running", "paused"]

@@ -38,7 +38,7 @@ def expect_no_secret(secret, notebook, page):
 def test_prefect_is_shown_below_the_cell_logged_in(notebook, secret):
     cell = notebook.run("%dashboard")
     shown = frame_in(cell)
-    expect(shown.get_by_text("Dashboard").first).to_be_visible(timeout=60_000)
+    expect(shown.get_by_text("Dashboard").first).to_be_visible(timeout=120_000)
     expect(shown.get_by_placeholder("admin:pass")).to_have_count(0)
     expect(cell.get_by_role("link", name="Open Prefect in a tab")).to_be_visible()
     picture(cell, "dashboard")
@@ -48,12 +48,12 @@ def test_prefect_is_shown_below_the_cell_logged_in(notebook, secret):
 
 def test_it_is_logged_in_where_the_notebook_moves_the_output(notebook, secret):
     cell = notebook.run("%dashboard")
-    expect(frame_in(cell).get_by_text("Dashboard").first).to_be_visible(timeout=60_000)
+    expect(frame_in(cell).get_by_text("Dashboard").first).to_be_visible(timeout=120_000)
     frame = cell.locator(".nbf-dashboard iframe")
     frame.element_handle().content_frame().evaluate("localStorage.clear()")
     # As a notebook does with cells that are scrolled out of sight, and in again.
     frame.evaluate("(frame) => { const place = frame.parentNode; frame.remove(); place.append(frame); }")
-    expect(frame_in(cell).get_by_text("Dashboard").first).to_be_visible(timeout=60_000)
+    expect(frame_in(cell).get_by_text("Dashboard").first).to_be_visible(timeout=120_000)
     expect(frame_in(cell).get_by_placeholder("admin:pass")).to_have_count(0)
 
 
@@ -61,7 +61,7 @@ def test_the_page_of_a_jobs_run_is_shown_with_its_summary(notebook, secret):
     notebook.run(f"job = {JOB}\njob.wait(); job._run.thread.join(120)")
     cell = notebook.run("nbf.dashboard(job)")
     shown = frame_in(cell)
-    expect(shown.get_by_text("squares").first).to_be_visible(timeout=60_000)
+    expect(shown.get_by_text("squares").first).to_be_visible(timeout=120_000)
     expect(shown.get_by_text("Completed").first).to_be_visible()
     picture(cell, "dashboard-run")
     expect_no_secret(secret, notebook, notebook.page)
@@ -73,8 +73,8 @@ def test_the_link_on_the_card_opens_the_run_logged_in(notebook, secret):
     with notebook.page.expect_popup() as opened:
         card.root.get_by_role("link", name="Prefect run").click()
     page = opened.value
-    page.wait_for_url(f"**/runs/flow-run/{run}**", timeout=60_000)
-    expect(page.get_by_text("squares").first).to_be_visible(timeout=60_000)
+    page.wait_for_url(f"**/runs/flow-run/{run}**", timeout=120_000)
+    expect(page.get_by_text("squares").first).to_be_visible(timeout=120_000)
     assert secret not in page.url
     expect_no_secret(secret, notebook, notebook.page)
     page.close()
@@ -137,8 +137,8 @@ def test_on_a_hub_prefect_comes_through_jupyters_server(hub):
     with lab.page.expect_popup() as opened:
         card.root.get_by_role("link", name="Prefect run").click()
     page = opened.value
-    page.wait_for_url(f"{jupyter.url.removesuffix('/user/ada/')}{url}**", timeout=60_000)
-    expect(page.get_by_text("squares").first).to_be_visible(timeout=60_000)
+    page.wait_for_url(f"{jupyter.url.removesuffix('/user/ada/')}{url}**", timeout=120_000)
+    expect(page.get_by_text("squares").first).to_be_visible(timeout=120_000)
     secret = notebook.ask(
         "__import__('nbfutures.runtime.session').runtime.session.get_session().lease.address.auth.partition(':')[2]"
     )
