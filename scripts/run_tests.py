@@ -1,4 +1,4 @@
-"""Run three groups of tests side by side: much of their time is waiting. The first ones are told at the end."""
+"""Run four groups of tests side by side: much of their time is waiting. Those in the background are told at the end."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 _GROUPS = {
+    "results": ["tests/api/results"],
     # In this order: the second uses what the first has started.
     "jobs": ["tests/api", "tests/clusters"],
     "background": ["tests/background", "tests/browser", "tests/magics", "tests/notebook"],
 }
-"""Name to the folders of a group; what is in none of them is the third group. About equally long, each with its server,
-and one of them with the clusters."""
+"""Name to the folders of a group, without those that are another group's; what is in none of them is the last group.
+About equally long, each with its server, and two of them with the clusters."""
 _BUILD = Path("build")
 
 
@@ -35,6 +36,7 @@ def main(ignored: list[str]) -> int:
         for name, folders in _GROUPS.items():
             output = stack.enter_context(printed[name].open("wb"))
             arguments = [folder for folder in folders if folder not in ignored]
+            arguments += [f"--ignore={one}" for one in grouped if any(one.startswith(f"{mine}/") for mine in folders)]
             running.append(
                 stack.enter_context(subprocess.Popen(_pytest(place / name, *arguments), stdout=output, stderr=output))  # noqa: S603
             )
