@@ -23,7 +23,7 @@ from nbfutures.errors import (
     MapArgumentsError,
     NbfuturesError,
 )
-from nbfutures.runtime.deployments import waiting_note, watcher
+from nbfutures.runtime.deployments import watcher
 
 
 class Deployment:
@@ -279,7 +279,7 @@ def test_retry_makes_new_flow_runs_of_what_did_not_complete(deployment):
 
 
 def test_the_card_says_that_no_worker_is_there(deployment, monkeypatch):
-    monkeypatch.setattr(waiting_note, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(watcher, "_PATIENCE_SECONDS", 0.2)
     job = deployment.map(x=[1])
     (run,) = deployment.wait_for(1)
     eventually(lambda: "waiting for a worker" in repr(job))

@@ -11,7 +11,7 @@ from tests.support import eventually, holds_for
 
 import nbfutures as nbf
 from nbfutures.errors import NbfuturesError
-from nbfutures.runtime.background import attach, unseen
+from nbfutures.runtime.background import attach
 from nbfutures.runtime.background.api_loop import api_loop
 
 KERNEL = """
@@ -187,7 +187,7 @@ def test_task_runs_that_a_flow_of_the_users_gave_to_workers_are_attached(served,
 
 
 def test_only_what_was_never_submitted_is_told_so_and_only_once_its_kernel_is_gone(submit, gate, monkeypatch):
-    monkeypatch.setattr(unseen, "_LATE_SECONDS", 1.0)
+    monkeypatch.setattr(attach, "_LATE_SECONDS", 1.0)
     kernel = submit("hundreds", items=320, in_flight=230)
     gate.wait_for(2)
     job = nbf.attach("hundreds")
@@ -211,7 +211,7 @@ def test_only_what_was_never_submitted_is_told_so_and_only_once_its_kernel_is_go
 
 
 def test_what_waits_in_a_worker_of_prefects_is_not_told_as_never_submitted(submit, gate, monkeypatch):
-    monkeypatch.setattr(unseen, "_LATE_SECONDS", 0.0)
+    monkeypatch.setattr(attach, "_LATE_SECONDS", 0.0)
     kernel = submit("held", items=12, in_flight=12)
     gate.wait_for(2)
     [flow_run] = attach.find_job("held").found.flow_runs

@@ -12,7 +12,7 @@ from tests.support import eventually
 
 import nbfutures as nbf
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError, WorkerDiedError
-from nbfutures.runtime.background import patience
+from nbfutures.runtime.background import service
 
 FIRST = """
 from prefect import task
@@ -170,7 +170,7 @@ def test_what_a_worker_had_run_is_known_though_it_died_before_prefect_heard_of_i
 
 
 def test_a_worker_that_dies_again_and_again_is_given_up_and_says_so(serve, background, monkeypatch):
-    monkeypatch.setattr(patience, "RESTARTS", 1)
+    monkeypatch.setattr(service, "RESTARTS", 1)
     die = define(DYING)["die"]
     serving = serve(die, workers=1, limit=1)
     assert serving.wait(240), serving
@@ -183,7 +183,7 @@ def test_a_worker_that_dies_again_and_again_is_given_up_and_says_so(serve, backg
 
 def test_patience_ends_with_the_fourth_end_in_a_minute_that_brought_nothing():
     now = 0.0
-    one = patience.Patience(lambda: now)
+    one = service.Patience(lambda: now)
     assert [one.allows(has_worked=False) for _ in range(4)] == [True, True, True, False]
     assert one.allows(has_worked=True)
     now = 61.0

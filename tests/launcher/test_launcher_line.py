@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nbfutures.launcher.entries import EntryError, Mode, evaluate, read_entry
 from nbfutures.launcher.fields import read_target
-from nbfutures.launcher.line import arrange, write_line
+from nbfutures.launcher.form import arrange, write_line
 from nbfutures.launcher.references import refer_to, refer_to_package
 
 

@@ -19,7 +19,7 @@ from nbfutures.model.options import JobOptions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-USERS_OF_API = ("completion", "extension", "requests", "session_magics", "settings")
+USERS_OF_API = ("extension", "requests", "session_magics")
 
 
 @dataclass(eq=False)

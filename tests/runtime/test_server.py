@@ -26,7 +26,7 @@ from nbfutures.runtime.server import lease as server
 from nbfutures.runtime.server.abandoned import open_runs, tell_crashed
 from nbfutures.runtime.server.health import authorization
 from nbfutures.runtime.server.lease import ServerLease, check_health, lease_server, server_state
-from nbfutures.runtime.server.server_environment import server_environment
+from nbfutures.runtime.server.supervisor import server_environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no local server on Windows")
 

@@ -4,7 +4,7 @@ import pytest
 
 from nbfutures.model.dry_run import DryRunPlan, DryRunReport, SampledItem, Sending
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.views.card.messages import job_message
+from nbfutures.views.card.live_card import job_message
 from nbfutures.views.dry_run import dry_run_lines
 from nbfutures.views.html import job_html
 from nbfutures.views.text import job_text

@@ -13,10 +13,9 @@ import pytest
 from comm.base_comm import BaseComm
 
 from nbfutures.model.events import JobPhase
-from nbfutures.views.card.live_card import CardSubject, LiveCard
+from nbfutures.views.card.live_card import CardSubject, LiveCard, TimelineReader
 from nbfutures.views.failures import Failure
 from nbfutures.views.report import JobReport
-from nbfutures.views.timeline_reader import TimelineReader
 
 
 class Recorder(BaseComm):
@@ -335,7 +334,7 @@ def test_a_closed_card_is_told_to_the_browser_and_the_next_bundle_makes_another(
 
 
 def test_a_long_timeline_is_told_in_shares_to_its_end(make, jobs, monkeypatch):
-    monkeypatch.setattr("nbfutures.views.timeline_reader._SHARE", 10)
+    monkeypatch.setattr("nbfutures.views.card.live_card._SHARE", 10)
     monkeypatch.setattr("nbfutures.views.card.live_card.TimelineReader", functools.partial(TimelineReader, seconds=-1))
     state = jobs.state(25)
     state.settle([jobs.completed(index, worker="thread 1") for index in range(25)])

@@ -6,8 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from nbfutures.views.grouping import FailureGroup
-from nbfutures.views.markdown import job_markdown
-from nbfutures.views.report import JobReport
+from nbfutures.views.report import JobReport, job_markdown
 
 LIMIT = 30_000
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from nbfutures.views.ticker import Ticker
+from nbfutures.views.display import Ticker
 
 TIMEOUT = 20
 

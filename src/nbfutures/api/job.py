@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from nbfutures.api.job_actions import JobActions
 from nbfutures.errors import InvalidOptionError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobEvent, JobPhase, is_turn
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.jobs.job_waiting import as_settled, as_settled_async, is_of_an_item, wait, wait_async
+from nbfutures.runtime.ui import ui_password
 from nbfutures.views.card.live_card import CardSubject, LiveCard
 from nbfutures.views.clean import leaves
 from nbfutures.views.display import LiveDisplay
@@ -28,6 +30,57 @@ if TYPE_CHECKING:
     from nbfutures.views.plots import JobPlots
 
 __all__ = ["Job"]
+
+
+class JobActions:
+    """What can be done with a job by its card.
+
+    Args:
+        run: The job as the runtime holds it.
+        retry: Runs again what did not complete.
+        failure: Returns why an item failed.
+    """
+
+    def __init__(self, run: JobRun, retry: Callable[[], Any], failure: Callable[[int], Failure]) -> None:
+        self._run = run
+        self._retry = retry
+        self.failure = failure
+
+    def available(self) -> list[str]:
+        """Return what can be done now."""
+        state = self._run.state
+        owns_calls = self._run.work.owns_calls
+        if state.is_done:
+            snapshot = state.snapshot()
+            is_complete = snapshot.counts.settled == snapshot.counts.completed and not snapshot.crashed
+            return ["retry"] if owns_calls and not is_complete else []
+        if state.phase is JobPhase.CANCELLING:
+            return []
+        if not owns_calls or self._run.options.background:
+            # What is with workers elsewhere cannot be held.
+            return ["cancel"]
+        return ["resume" if state.phase is JobPhase.PAUSED else "pause", "cancel"]
+
+    def password(self) -> str | None:
+        """Return what the login of Prefect's interface asks for, where it is our own server's."""
+        return ui_password(self._run.session)
+
+    def do(self, action: str) -> None:
+        """Do one of them."""
+        if action == "pause":
+            self._run.pause()
+        elif action == "resume":
+            self._run.resume()
+        elif action == "cancel":
+            self._run.cancel()
+        elif action == "retry":
+            if self._run.caller is None:
+                self._retry()
+            else:
+                # It runs to its end there, and a card has to answer meanwhile.
+                threading.Thread(
+                    target=copy_context().run, args=(self._retry,), name="nbfutures retry", daemon=True
+                ).start()
 
 
 _HOW = {

@@ -3,30 +3,191 @@
 from __future__ import annotations
 
 import html
+import keyword
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
 from nbfutures import api
-from nbfutures.errors import NbfuturesError
+from nbfutures.errors import InvalidOptionError, NbfuturesError
 from nbfutures.launcher.code_line import CodeLine
 from nbfutures.launcher.entries import EntryError, Mode
-from nbfutures.launcher.fields import Kind, Target, is_alike, read_target
-from nbfutures.launcher.line import arrange, write_line
+from nbfutures.launcher.fields import Field, Kind, Target, is_alike, read_target
 from nbfutures.launcher.place import Place
-from nbfutures.launcher.references import refer_to
+from nbfutures.launcher.references import refer_to, refer_to_package
 from nbfutures.launcher.row import Row, message
-from nbfutures.launcher.settings import free_variable, option_rows, variable_row
 from nbfutures.launcher.variables import UNKNOWN, count
+from nbfutures.model.options import RUNNERS, JobOptions
 from nbfutures.views.clean import error_message, error_name, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from nbfutures.launcher.entries import Argument
-    from nbfutures.launcher.line import Call
 
 __all__ = ["Form"]
+
+
+def option_rows(target: Target, namespace: dict[str, Any]) -> dict[str, Row]:
+    """Return a row for each option that jobs of the target take. What is left empty is the session's default."""
+    now = api.session_defaults()
+    own = getattr(target.target, "retries", None) if target.sort == "Prefect task" else None
+    runner = Field(name="runner", kind=Kind.CHOICE, choices=RUNNERS, default=now.runner)
+    workers = Field(name="workers", kind=Kind.INTEGER, default=None)
+    retries = Field(name="retries", kind=Kind.INTEGER, default=None)
+    name = Field(name="name", kind=Kind.TEXT, default="")
+    dry_run = Field(name="dry_run", kind=Kind.BOOLEAN, default=now.dry_run)
+    placeholders = {
+        "workers": str(now.workers or api.default_workers()),
+        "retries": str(own or 0) if now.retries is None else str(now.retries),
+        "name": now.name or target.name,
+    }
+    # A flow decides by itself how its tasks run.
+    fields = [name] if target.is_flow else [runner, workers, retries, name, dry_run]
+    return {
+        field.name: Row(
+            field,
+            namespace,
+            [Mode.VALUE],
+            placeholder=placeholders.get(field.name, ""),
+            hint="",
+            check=_option_check(field.name),
+        )
+        for field in fields
+    }
+
+
+def variable_row(target: Target, namespace: dict[str, Any]) -> Row:
+    """Return the row for the name of the variable that holds the job."""
+    field = Field(name="variable", kind=Kind.TEXT, default="")
+    row = Row(
+        field,
+        namespace,
+        [Mode.VALUE],
+        placeholder="none",
+        hint="holds the job",
+        check=_variable_check(target, namespace),
+    )
+    row.value.value = free_variable(namespace)
+    return row
+
+
+def free_variable(namespace: dict[str, Any]) -> str:
+    """Return a name for a job that the notebook does not use yet: job, job2, ..."""
+    number = 1
+    name = "job"
+    while name in namespace:
+        number += 1
+        name = f"job{number}"
+    return name
+
+
+def _option_check(name: str) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        try:
+            JobOptions().replace(**{name: value})
+        except InvalidOptionError as error:
+            raise EntryError(str(error)) from None
+
+    return check
+
+
+def _variable_check(target: Target, namespace: dict[str, Any]) -> Callable[[Any], None]:
+    def check(value: Any) -> None:
+        if not value.isidentifier() or keyword.iskeyword(value):
+            raise EntryError("Needed: a variable's name, such as job, or nothing.")
+        taken = [one for one in (refer_to(target.target, namespace), refer_to_package(namespace)) if one is not None]
+        if value in {one.code for one in taken}:
+            raise EntryError(f"{value} is needed itself; take another name, such as job.")
+
+    return check
+
+
+_TAKEN = {"fn", "flow"}
+"""Parameters of `nbf.map`, `nbf.submit` and `nbf.run` themselves; those of a `Submitter` have no names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a form submits."""
+
+    verb: str
+    """map, submit or run."""
+    positional: tuple[Argument, ...]
+    keyword: tuple[Argument, ...]
+
+
+def arrange(target: Target, arguments: Sequence[Argument]) -> Call:
+    """Decide how to pass the arguments: what is required by position, the others by name.
+
+    Args:
+        target: What is submitted.
+        arguments: Those that are given, in the order of the fields.
+
+    Raises:
+        EntryError: If an argument that can be passed by position only is left out before one that is given.
+    """
+    given = {argument.field.name: argument for argument in arguments}
+    positional: list[Argument] = []
+    keyword: list[Argument] = []
+    left_out = None
+    for field in target.fields:
+        argument = given.get(field.name)
+        if argument is None:
+            left_out = left_out or field.name
+        elif field.is_positional_only:
+            if left_out is not None:
+                raise EntryError(f"Needed, since {field.name}, which is given, is passed after it.", left_out)
+            positional.append(argument)
+        elif field.is_required and not field.is_keyword_only:
+            positional.append(argument)
+        else:
+            keyword.append(argument)
+    is_map = any(argument.is_mapped for argument in arguments)
+    verb = "run" if target.is_flow else "map" if is_map else "submit"
+    return Call(verb=verb, positional=tuple(positional), keyword=tuple(keyword))
+
+
+def write_line(
+    target: Target, call: Call, options: Sequence[Argument], variable: str, namespace: Mapping[str, Any]
+) -> str:
+    """Write the Python that submits the same.
+
+    Args:
+        target: What is submitted.
+        call: Its arguments.
+        options: Options of the job that are set.
+        variable: What the job is bound to; nothing if empty.
+        namespace: The notebook's variables, whose names are used.
+
+    Returns:
+        Statements, the imports that they need first.
+
+    Raises:
+        EntryError: If the notebook has no name for something.
+    """
+    package = refer_to_package(namespace)
+    function = refer_to(target.target, namespace)
+    if function is None:
+        raise EntryError(
+            f"The notebook has no variable that holds {target.name}. Give it a name to get a line of Python."
+        )
+    imports = [*package.imports, *function.imports]
+    written = [function.code]
+    names = [""] * len(call.positional) + [f"{argument.field.name}=" for argument in call.keyword]
+    for name, argument in zip(names, (*call.positional, *call.keyword), strict=True):
+        if argument.code is None:
+            raise EntryError(f"The notebook has no name for the value of {argument.field.name}.")
+        imports.extend(argument.imports)
+        is_whole = call.verb == "map" and not argument.is_mapped and not argument.is_scalar
+        written.append(name + (f"{package.code}.unmapped({argument.code})" if is_whole else argument.code))
+    settings = ", ".join(f"{option.field.name}={option.code}" for option in options)
+    has_taken = any(argument.field.name in _TAKEN for argument in call.keyword)
+    submitter = f"{package.code}.options({settings})" if settings or has_taken else package.code
+    bound = f"{variable} = " if variable else ""
+    return "\n".join([*dict.fromkeys(imports), f"{bound}{submitter}.{call.verb}({', '.join(written)})"])
+
 
 _LONG_NAME = 14  # characters, from which on the names have a wide column
 

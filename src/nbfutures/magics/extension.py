@@ -4,22 +4,180 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from traitlets import TraitError
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+from traitlets import Bool, Float, Int, TraitError, Unicode, Union, validate
+from traitlets.config import Configurable
 
 from nbfutures import api
-from nbfutures.magics.advice import advise
-from nbfutures.magics.completion import make_matcher
+from nbfutures.errors import InvalidOptionError, NbfuturesError
+from nbfutures.magics.arguments import JOB_OPTIONS, LIMIT_OPTIONS, RUNNER_OPTIONS, SERVE_OPTIONS
 from nbfutures.magics.job_magics import FuturesJobMagics
+from nbfutures.magics.scan import scan
 from nbfutures.magics.session_magics import FuturesSessionMagics
-from nbfutures.magics.settings import NBFutures
+from nbfutures.model.options import RUNNERS
 
 if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["load_ipython_extension", "unload_ipython_extension"]
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+    from traitlets.config.loader import Config
+
+    from nbfutures.magics.arguments import Option
+
+__all__ = ["NBFutures", "load_ipython_extension", "unload_ipython_extension"]
+
+_HELP = {option.field: f"Default: {option.help}." for option in JOB_OPTIONS}
+
+
+class NBFutures(Configurable):
+    """Defaults of the options of all jobs in this session."""
+
+    runner = Unicode(RUNNERS[0], help=_HELP["runner"]).tag(config=True)
+    workers = Int(None, allow_none=True, help=_HELP["workers"]).tag(config=True)
+    retries = Int(None, allow_none=True, help=_HELP["retries"]).tag(config=True)
+    timeout = Float(None, allow_none=True, help=_HELP["timeout"]).tag(config=True)
+    batch = Union([Int(), Unicode()], default_value="auto", help=_HELP["batch"]).tag(config=True)
+    rate = Float(None, allow_none=True, help=_HELP["rate"]).tag(config=True)
+    in_flight = Int(None, allow_none=True, help=_HELP["in_flight"]).tag(config=True)
+    fail_fast = Bool(False, help=_HELP["fail_fast"]).tag(config=True)
+
+    def refresh(self) -> None:
+        """Show the session's defaults, which `%runner` and Python can change as well."""
+        defaults = api.session_defaults()
+        for name in self.trait_names(config=True):
+            setattr(self, name, getattr(defaults, name))
+
+    def update_config(self, config: Config) -> None:
+        """Take values from a configuration; if one is refused, say so in a line and keep what was."""
+        before = self.config
+        try:
+            super().update_config(config)
+            # traitlets hands on what is new in the configuration, but the session may have changed otherwise since.
+            for name, value in config.get(type(self).__name__, {}).items():
+                setattr(self, name, value)
+        except TraitError as error:
+            # traitlets would keep the value that it refused, and complain about it at every later change.
+            self.config = before
+            # `%config` logs what is raised, which in a notebook may go anywhere.
+            if self.parent is None:
+                raise
+            self.parent.show_usage_error(error)
+
+    @validate("runner", "workers", "retries", "timeout", "batch", "rate", "in_flight", "fail_fast")
+    def _hand_on(self, proposal: dict[str, Any]) -> Any:
+        # Not in an observer, for the same reason: a value that is not new here can be new to the session.
+        try:
+            api.set_session_defaults(api.session_defaults().replace(**{proposal["trait"].name: proposal["value"]}))
+        except InvalidOptionError as error:
+            raise TraitError(str(error)) from error
+        return proposal["value"]
+
+
+_USE = re.compile(
+    r"\s*(?:\w[^%=]*=\s*)?(?P<escape>%{0,2})(?P<magic>map|submit|flow|jobs|limit|runner|serve|dashboard)\s(?P<line>.*)",
+    re.DOTALL,
+)
+_OPTIONS = {
+    "map": JOB_OPTIONS,
+    "submit": JOB_OPTIONS,
+    "flow": JOB_OPTIONS,
+    "limit": LIMIT_OPTIONS,
+    "runner": RUNNER_OPTIONS,
+    "serve": SERVE_OPTIONS,
+}
+
+
+def make_matcher(shell: InteractiveShell) -> Callable[[CompletionContext], SimpleMatcherResult]:
+    """Return a matcher for the list `shell.Completer.custom_matchers`."""
+
+    # A hook for `complete_command` would be older, but IPython adds the names that Jedi finds to what it returns.
+    def complete_options(context: CompletionContext) -> SimpleMatcherResult:
+        use = _USE.match(context.text_until_cursor)
+        if use is None or not _is_magic(shell, use["escape"], use["magic"], context):
+            return SimpleMatcherResult(completions=[])
+        typed, texts = _complete(use["magic"], use["line"])
+        if not texts and typed.isidentifier():
+            # Jedi completes inside of the call, but sees no code in two names side by side, as in `%map squ`.
+            names = [SimpleCompletion(name) for name in shell.Completer.global_matches(typed)]
+            return SimpleMatcherResult(completions=names, matched_fragment=typed)
+        return SimpleMatcherResult(
+            completions=[SimpleCompletion(text, type="param") for text in texts],
+            matched_fragment=typed,
+            suppress=True,
+            ordered=True,
+        )
+
+    matcher: Callable[[CompletionContext], SimpleMatcherResult]
+    matcher = context_matcher(identifier="nbfutures.options")(complete_options)
+    return matcher
+
+
+class _Found(NamedTuple):
+    typed: str
+    texts: list[str]
+
+
+def _is_magic(shell: InteractiveShell, escape: str, name: str, context: CompletionContext) -> bool:
+    if escape == "%%":
+        return not "".join(context.full_text.split("\n")[: context.cursor_line]).strip()
+    return bool(escape) or (shell.automagic and name not in shell.user_ns and name != "map")
+
+
+def _complete(magic: str, line: str) -> _Found:
+    if magic in {"jobs", "dashboard"}:
+        return _starting(line.lstrip(), (job.name for job in api.session_jobs()))
+    words = [word.text for word in scan(line).words]
+    typed = "" if not words or line[-1:].isspace() else words.pop()
+    options = {form: option for option in _OPTIONS[magic] for form in option.forms}
+    form, has_value, value = typed.partition("=")
+    if has_value and form in options:
+        return _starting(value, options[form].values)
+    if words and words[-1] in options and options[words[-1]].metavar:
+        return _starting(typed, options[words[-1]].values)
+    if typed.startswith("-"):
+        return _starting(typed, _forms(_OPTIONS[magic]))
+    return _starting(typed, RUNNERS if magic == "runner" and not words else ())
+
+
+def _forms(options: Sequence[Option]) -> list[str]:
+    return [option.forms[-1] for option in options] + [option.short for option in options if option.short]
+
+
+def _starting(typed: str, texts: Iterable[str]) -> _Found:
+    return _Found(typed, [text for text in dict.fromkeys(texts) if text.startswith(typed)])
+
+
+_FLOW = re.compile(r"'Flow' object has no attribute '(delay|submit|map|apply_async)'")
+_LOOPS = "asyncio.run() cannot be called from a running event loop"
+
+
+def advise(result: ExecutionResult) -> None:
+    """Print what helps with the error of a cell that has run; nothing if nothing is known that does."""
+    told = advice_on(result.error_in_exec)
+    if told:
+        print(f"nbfutures: {told}", file=sys.stderr)  # noqa: T201 - what it is for
+
+
+def advice_on(error: BaseException | None) -> str:
+    """Return what to write instead of what has raised an error; empty if that is not known."""
+    if isinstance(error, AttributeError) and not isinstance(error, NbfuturesError) and _FLOW.search(str(error)):
+        return (
+            "Prefect's flows have no such method: call the flow, or run it in the background with "
+            "nbf.run(my_flow, ...). To have it run by workers, call it in a task: that has .delay(), .submit() and "
+            ".map()."
+        )
+    if isinstance(error, RuntimeError) and str(error) == _LOOPS:
+        return (
+            "a notebook runs an event loop already: write `await main()` in place of asyncio.run(main()), or put the "
+            "code into a %%flow cell, where it works as it is."
+        )
+    return ""
+
 
 _log = logging.getLogger(__name__)
 

@@ -4,23 +4,73 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import UsageError
 from IPython.core.magic import Magics, magics_class
 
 from nbfutures import api
-from nbfutures.magics.arguments import RUNNER_OPTIONS, SERVE_OPTIONS, parse_arguments
+from nbfutures.magics.arguments import LIMIT_OPTIONS, RUNNER_OPTIONS, SERVE_OPTIONS, parse_arguments
 from nbfutures.magics.decorator import magic
-from nbfutures.magics.expressions import read_names
-from nbfutures.magics.limit_line import read_limit_line
+from nbfutures.magics.expressions import evaluate_text, read_names
 from nbfutures.magics.requests import errors_in_one_line
+from nbfutures.magics.scan import scan
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from nbfutures.magics.settings import NBFutures
+    from nbfutures.magics.extension import NBFutures
 
 __all__ = ["FuturesSessionMagics"]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLine:
+    """What one use of `%limit` asks for."""
+
+    name: str
+    """The limit, or the tag; empty for all limits."""
+    slots: Any
+    """How many it is to have; `None` if that is not said."""
+    options: dict[str, Any]
+    """`tag` and `per_second`, those that are given."""
+    is_deletion: bool
+    """Whether to delete it."""
+    is_quiet: bool
+    """Whether to show nothing."""
+
+
+def read_limit_line(line: str, namespace: dict[str, Any]) -> LimitLine:
+    """Read what stands behind `%limit`.
+
+    Args:
+        line: The text.
+        namespace: The variables that the number of slots may use.
+
+    Raises:
+        UsageError: If it is not as it has to be.
+    """
+    given = parse_arguments(line, LIMIT_OPTIONS, namespace)
+    options = dict(given.options)
+    is_deletion = bool(options.pop("delete", False))
+    words = scan(given.expression).words
+    name = words[0].text if words else ""
+    if name[:1] in {"'", '"'}:
+        name = name.strip(name[0])
+    slots = None
+    if len(words) > 1:
+        text = given.expression[words[1].start :]
+        try:
+            slots = evaluate_text(text, namespace)
+        except Exception as error:
+            raise UsageError(f"{text!r} is no number of slots. Write it as in: %limit {name} 4.") from error
+    if not name and (options or is_deletion):
+        raise UsageError("The name of the limit is missing. Write it as in: %limit db 4, or %limit --tag db 4.")
+    if is_deletion and (slots is not None or "per_second" in options):
+        tag = "--tag " if options.get("tag") else ""
+        raise UsageError(f"To delete a limit takes no number. Write: %limit {tag}{name} --delete.")
+    return LimitLine(name, slots, options, is_deletion, given.has_semicolon)
 
 
 @magics_class

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import FlowRun, TaskRun
 
-    from nbfutures.runtime.background.kernel_mark import KernelMark
+    from nbfutures.runtime.background.manifest import KernelMark
 
 __all__ = ["AttachedCalls", "AttachedRuns", "Found"]
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +13,55 @@ from prefect.results import ResultStore, get_or_create_default_task_scheduling_s
 from prefect.serializers import PickleSerializer
 
 from nbfutures.runtime.background import here
-from nbfutures.runtime.background.kernel_mark import KernelMark, this_kernel
+from nbfutures.runtime.background.records import serving_directory
 from nbfutures.runtime.calls.work import CallWork
+from nbfutures.runtime.process_lock import ProcessLock, is_held
 from nbfutures.runtime.remote.packing import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from uuid import UUID
 
     from nbfutures.model.options import JobOptions
 
-__all__ = ["Manifest", "read_manifest", "write_manifest"]
+__all__ = ["KernelMark", "Manifest", "read_manifest", "write_manifest"]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelMark:
+    """A kernel, as others can recognise it."""
+
+    id: str
+    host: str
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has certainly ended; `False` for one of another machine, of which nothing is known here."""
+        lock = _lock_of(self.id)
+        # The file is removed some days after its end.
+        return (self.host == socket.gethostname() or lock.exists()) and not is_held(lock)
+
+
+def this_kernel() -> KernelMark:
+    """Return this process's mark; it holds a lock from the first call to its end."""
+    global _current  # noqa: PLW0603 - one for each process
+    with _mutex:
+        # A process that was forked has none.
+        if _current is None or _current[2] != os.getpid():
+            made = KernelMark(f"{os.getpid()}-{secrets.token_hex(6)}", socket.gethostname())
+            lock = ProcessLock.acquire(_lock_of(made.id))
+            assert lock is not None
+            _current = made, lock, os.getpid()
+        return _current[0]
+
+
+def _lock_of(kernel: str) -> Path:
+    return serving_directory() / f"kernel-{kernel}.lock"
+
+
+_mutex = threading.Lock()
+_current: tuple[KernelMark, ProcessLock, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

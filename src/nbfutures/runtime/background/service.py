@@ -9,13 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from nbfutures.errors import NbfuturesError
-from nbfutures.runtime.background import patience
 from nbfutures.runtime.background.records import (
     WorkerRecord,
     serving_directory,
@@ -32,6 +32,37 @@ if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Connection
 
 __all__ = ["Service", "ServiceStatus", "send_signal", "status_of"]
+
+RESTARTS = 3
+"""Within a minute, without an item done in between."""
+_WITHIN_SECONDS = 60.0
+
+
+class Patience:
+    """Counts how often a process ended.
+
+    Args:
+        now: Tells the time, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._ends: deque[float] = deque()
+
+    def allows(self, *, has_worked: bool) -> bool:
+        """Take in that it ended, and tell whether to start it again.
+
+        Args:
+            has_worked: Whether it has done an item since it was started.
+        """
+        now = self._now()
+        if has_worked:
+            self._ends.clear()
+        while self._ends and now - self._ends[0] > _WITHIN_SECONDS:
+            self._ends.popleft()
+        self._ends.append(now)
+        return len(self._ends) <= RESTARTS
+
 
 _LOCK_SECONDS = 3.0
 
@@ -130,7 +161,7 @@ class Service:
 
     def _keep_alive(self, number: int) -> None:
         """Start a process again whenever it ends by itself, until that is hopeless. Blocks until then."""
-        limit = patience.Patience()
+        limit = Patience()
         done = 0
         while True:
             how = self._await_end(number)
@@ -176,7 +207,7 @@ class Service:
     def _start_again(self, number: int, done: int, *, is_hopeless: bool) -> bool:
         if is_hopeless and not self.is_stopped:
             self.trouble = (
-                f"worker {number + 1} ended {patience.RESTARTS + 1} times within a minute without an item done, and is "
+                f"worker {number + 1} ended {RESTARTS + 1} times within a minute without an item done, and is "
                 f"not started again; {serving_directory() / self.record.id}.log says why"
             )
             return False

@@ -2,35 +2,196 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import MissingResult, ObjectNotFound
 from prefect.states import Cancelling
 
 from nbfutures.errors import ItemCancelledError, JobCrashedError
-from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime.deployments.endings import outcome_of_run
-from nbfutures.runtime.deployments.waiting_note import WaitingNote
+from nbfutures.model.outcome import CapturedOutput, Outcome, OutcomeKind
+from nbfutures.runtime.deployments.serving import find_served
+from nbfutures.runtime.jobs.job_note import JobNote
 from nbfutures.runtime.shared_client import shared_client
+from nbfutures.runtime.watching.returned import returned_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, State
     from prefect.client.schemas.responses import DeploymentResponse
 
     from nbfutures.runtime.contracts import Run
 
 __all__ = ["OpenRun", "Watcher"]
+
+_PATIENCE_SECONDS = 3.0
+"""How long nothing may start before the job says so: workers ask for work every few seconds."""
+_ASK_SECONDS = 5.0
+"""Between two requests for when somebody asked for work."""
+_GONE_SECONDS = 60.0
+"""Who has not asked for work for so long is not there: workers do it every 10 or 15 s."""
+
+
+class WaitingNote:
+    """Says on a job why its flow runs do not start.
+
+    Args:
+        run: The job.
+        name: What people call the deployment.
+        deployment: As the API gives it.
+    """
+
+    def __init__(self, run: Run, name: str, deployment: DeploymentResponse) -> None:
+        self._run = run
+        self._name = name
+        self._deployment = deployment
+        self._note = JobNote(run.state)
+        self._waiting_since: float | None = None
+        self._asked = time.monotonic()
+
+    def update(self, client: SyncPrefectClient, found: Sequence[FlowRun]) -> None:
+        """Say what the flow runs wait for, or nothing.
+
+        Args:
+            client: Asked, every some seconds, whether a worker is there.
+            found: The open flow runs, as the API gives them.
+        """
+        self._note.tell_if_free("" if self._run.stopped.is_set() else self._reason(client, found))
+
+    def _reason(self, client: SyncPrefectClient, found: Sequence[FlowRun]) -> str:
+        served = find_served(self._name)
+        if served is not None and not served.is_alive and found:
+            # Flow runs that ran there when it was killed are told as running for ever.
+            return f"{self._name!r} is not served any longer: serve the flow again, or cancel the job"
+        states = [one.state for one in found if one.state is not None]
+        if not states or any(not state.is_scheduled() and not state.is_paused() for state in states):
+            self._waiting_since = None
+            return ""
+        self._waiting_since = self._waiting_since or time.monotonic()
+        if any(state.is_paused() for state in states):
+            return "paused in Prefect: resume the flow runs there"
+        if any(state.name == "AwaitingConcurrencySlot" for state in states):
+            return f"waiting for a slot: {self._name!r} has a concurrency limit"
+        return self._no_worker(client, self._waiting_since)
+
+    def _no_worker(self, client: SyncPrefectClient, since: float) -> str:
+        now = time.monotonic()
+        if now - since < _PATIENCE_SECONDS:
+            return ""
+        if now - self._asked > _ASK_SECONDS:
+            self._asked = now
+            try:
+                self._deployment = client.read_deployment(self._deployment.id)
+            except ObjectNotFound:
+                return f"the deployment {self._name!r} was deleted; cancel the job"
+        return f"waiting for a worker of {self._name!r}{self._absence()}"
+
+    def _absence(self) -> str:
+        """Return what to do, where nobody asks for work."""
+        polled = self._deployment.last_polled
+        if polled is not None and (dt.datetime.now(dt.UTC) - polled).total_seconds() < _GONE_SECONDS:
+            return ""
+        pool = self._deployment.work_pool_name
+        todo = (
+            f"start one: prefect worker start --pool {pool}"
+            if pool
+            else "serve it: nbf.serve(flow, name=...), or flow.serve() in a script"
+        )
+        return f", and there is none; {todo}"
+
+
+def outcome_of_run(flow_run: FlowRun, index: int, *, round_: int, queued: float, now: float, worker: str) -> Outcome:
+    """Return how a flow run that is in a final state ended. Reads its result where it is persisted; never raises.
+
+    Args:
+        flow_run: As the API gives it.
+        index: The item.
+        round_: The item's round.
+        queued: When the job was submitted, in seconds since the epoch.
+        now: The time, in seconds since the epoch.
+        worker: What ran it.
+    """
+    kind, value, error, output = _ending(flow_run.state)
+    return Outcome(
+        index=index,
+        kind=kind,
+        value=value,
+        error=error,
+        queued=queued,
+        started=_seconds(flow_run.start_time),
+        ended=_seconds(flow_run.end_time) or now,
+        worker=worker if flow_run.start_time is not None else None,
+        attempts=flow_run.run_count,
+        output=output,
+        task_run_id=flow_run.id,
+        round=round_,
+        traceback=error.__traceback__ if error is not None else None,
+    )
+
+
+def _ending(state: State[Any] | None) -> tuple[OutcomeKind, Any, BaseException | None, CapturedOutput | None]:
+    if state is None:
+        return OutcomeKind.FAILED, None, JobCrashedError("The flow run has no state."), None
+    if state.is_cancelled():
+        told = state.message or "It was cancelled in Prefect."
+        return OutcomeKind.CANCELLED, None, ItemCancelledError(f"{told} Run it with job.retry()."), None
+    if not state.is_completed():
+        return OutcomeKind.FAILED, None, _error(state), None
+    try:
+        value = _read(state)
+    except MissingResult:
+        # The flow does not persist its result, which is Prefect's default: there is nothing to be had.
+        return OutcomeKind.COMPLETED, None, None, None
+    except Exception as error:
+        told = (
+            f"nbfutures: the flow run completed, but its result cannot be read here: {type(error).__name__}: {error}. "
+            f"Have it persisted where this machine can read it: @flow(result_storage=...).\n"
+        )
+        return OutcomeKind.COMPLETED, None, None, CapturedOutput(stderr=told)
+    return _returned(value)
+
+
+def _returned(value: Any) -> tuple[OutcomeKind, Any, BaseException | None, CapturedOutput | None]:
+    try:
+        return OutcomeKind.COMPLETED, returned_values(value), None, None
+    except Exception as error:
+        return OutcomeKind.FAILED, None, error, None
+
+
+def _read(state: State[Any], *, raise_on_failure: bool = True) -> Any:
+    # `result` is sync or async by where it is called; `_sync` is how Prefect's own code says which. It is written
+    # before the state is set: trying for 2.5 s, as Prefect does, would only make waiting of what is out of reach.
+    read: Any = state.result
+    return read(raise_on_failure=raise_on_failure, retry_result_failure=False, _sync=True)
+
+
+def _error(state: State[Any]) -> BaseException:
+    """Return the flow's own error where it is persisted, else one with the state's message."""
+    try:
+        found = _read(state, raise_on_failure=False)
+    except Exception:
+        # It was persisted where this machine cannot read it.
+        found = _read(state.model_copy(update={"data": None}), raise_on_failure=False)
+    _, _, within, _ = _returned(found)
+    if within is not None:
+        return within
+    return found if isinstance(found, BaseException) else RuntimeError(str(state.message or found))
+
+
+def _seconds(when: datetime | None) -> float | None:
+    return None if when is None else when.timestamp()
+
 
 _PAGE = 200
 """Flow runs that Prefect's server tells of in one request, if it is not told otherwise."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
+import re
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,15 +22,18 @@ from nbfutures.runtime.dispatcher import Dispatcher
 from nbfutures.runtime.flow_runs import flow_start
 from nbfutures.runtime.flow_runs.flow_end import crashed_state, final_state, force_cancelled
 from nbfutures.runtime.flow_runs.flow_watch import watched_in_prefect
-from nbfutures.runtime.flow_runs.job_window import COROUTINES, job_window
 from nbfutures.runtime.flow_runs.summaries import record_summary
-from nbfutures.runtime.limits.missing import missing_limits_told
+from nbfutures.runtime.jobs.job_note import JobNote
+from nbfutures.runtime.lanes.inline_lane import InlineLaneWindow, InlineTaskWindow
+from nbfutures.runtime.lanes.lane_window import LaneWindow
+from nbfutures.runtime.lanes.lane_work import LaneWork
 from nbfutures.runtime.limits.slot_waits import SlotWaits, tag_limits
 from nbfutures.runtime.names import argument_words, flow_name, run_name
 from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.runners import KERNEL_RUNNERS, make_runner
 from nbfutures.runtime.runners.threads import nesting
 from nbfutures.runtime.tasks.lasting_print import lasting_print, logs_prints
+from nbfutures.runtime.tasks.task_window import TaskWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +48,115 @@ if TYPE_CHECKING:
     from nbfutures.runtime.feed import Feed
 
 __all__ = ["flow_settings", "run_calls", "run_launch", "wait_for_futures"]
+
+_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+# What Prefect logs of it, and all that it tells.
+_MISSING = re.compile(r"Concurrency limits \['(?P<first>.*?)'.*\] do not exist")
+
+
+@contextmanager
+def missing_limits_told(run: Run) -> Iterator[None]:
+    """Within it, what Prefect logs of limits that do not exist is told on the job, with what to do.
+
+    Args:
+        run: The job. Of its items in other processes, nothing is heard here.
+    """
+    listener = _Listener(run)
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.addHandler(listener)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(listener)
+        if listener.told and not run.state.note:
+            # A job's end takes its note back; this one is still worth reading.
+            run.state.set_note(listener.told)
+
+
+class _Listener(logging.Handler):
+    def __init__(self, run: Run) -> None:
+        super().__init__(logging.WARNING)
+        self._run = run
+        self._note = JobNote(run.state)
+        self.told = ""
+        """What was told."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take in a line of Prefect's log."""
+        found = _MISSING.match(record.getMessage())
+        if found is not None and str(getattr(record, "flow_run_id", "")) == str(self._run.flow_run_id):
+            name = found["first"]
+            self.told = (
+                f"Prefect has no limit {name!r} and lets items pass. Create it, for example with 4 slots: "
+                f"%limit {name} 4"
+            )
+            self._note.tell(self.told)
+
+
+COROUTINES = 100
+"""Coroutines at once where neither `workers` nor `in_flight` says otherwise."""
+
+
+def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any, waits: SlotWaits) -> Window:
+    """Return a window for a job's runner and function.
+
+    Args:
+        dispatcher: The dispatcher that is to own it.
+        feed: Tells when a task run is done.
+        runner: Where the task runs run.
+        waits: Is to ask the window what the items of other processes wait for.
+    """
+    run, work = dispatcher.run, dispatcher.work
+    options = run.options
+    is_remote = options.runner not in KERNEL_RUNNERS
+    if work.is_task and is_remote:
+        from nbfutures.runtime.remote.task_window import RemoteTaskWindow
+
+        # One for each worker: what waits can then be taken back, and what runs can be stopped alone.
+        size = min(options.in_flight or run.workers, run.workers)
+        return RemoteTaskWindow(dispatcher, feed, runner, work, size=size)
+    if work.is_task and options.runner == "inline":
+        return InlineTaskWindow(dispatcher, feed, runner, work, size=1)
+    if work.is_task:
+        # Coroutines need no thread: where no number of workers is given, all of the window runs at once.
+        is_open = work.is_async and not options.workers
+        size = options.in_flight or (COROUTINES if is_open else 2 * run.workers + 2)
+        if options.limit and not work.is_async:
+            # What waits for a thread would hold a slot.
+            size = min(size, run.workers)
+        return TaskWindow(dispatcher, feed, runner, work, size=size)
+    shared = LaneWork(
+        work=work,
+        queue=dispatcher.queue,
+        limit=dispatcher.limit,
+        state=run.state,
+        wake=dispatcher.wake,
+        # One at a time: whoever runs a coroutine inline is blocked by it as by a plain function.
+        is_async=work.is_async and options.runner != "inline",
+        quota=None if isinstance(options.batch, str) else options.batch,
+        retries=options.retries or 0,
+        retry_delay=options.retry_delay or 0.0,
+        timeout=options.timeout,
+        fail_fast=options.fail_fast,
+        stopped=run.stopped,
+        queued=run.queued,
+        cpu_clock=run.cpu_clock,
+    )
+    if is_remote:
+        from nbfutures.runtime.remote.window import RemoteWindow
+
+        window = RemoteWindow(
+            dispatcher, feed, runner, shared, workers=run.workers, in_flight=options.in_flight, name=run.name
+        )
+        waits.add(window.awaited_limits)
+        return window
+    if options.runner == "inline":
+        return InlineLaneWindow(dispatcher, feed, runner, shared, workers=1, in_flight=1, name=run.name)
+    in_flight = options.in_flight or ((options.workers or COROUTINES) if work.is_async else None)
+    return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
+
 
 _SPARE_THREADS = 1000
 """For items that were given up on: their threads are lost to the pool. A pool starts a thread when it needs one."""

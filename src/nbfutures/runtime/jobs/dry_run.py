@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbfutures.errors import NbfuturesError
 from nbfutures.model.dry_run import DryRunPlan, DryRunReport, SampledItem, Sending
 from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.runtime.busy_clock import busy_seconds
 from nbfutures.runtime.cpus import usable_cpus
 from nbfutures.runtime.jobs.job_run import JobRun
 from nbfutures.runtime.runners import default_workers
@@ -23,6 +25,21 @@ if TYPE_CHECKING:
     from nbfutures.runtime.session import Session
 
 __all__ = ["DryRun"]
+
+_DELAYS = Path("/proc/thread-self/schedstat")
+
+
+def busy_seconds() -> float:
+    """Return the CPU seconds of this thread, with those for which it was ready to run and no CPU was free.
+
+    The latter only where Linux tells them; they are what keeps an item that computes, on a machine that is busy, from
+    looking like one that waits for a network. Takes some 20 us.
+    """
+    waited = 0.0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        waited = int(_DELAYS.read_bytes().split()[1]) / 1e9
+    return time.thread_time() + waited
+
 
 _ITEMS = 3
 _UNKNOWN_TOTAL = 1_000

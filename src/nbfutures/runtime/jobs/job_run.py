@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 import weakref
@@ -10,14 +11,12 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemCancelledError, ItemSkippedError, JobCrashedError, NbfuturesError
-from nbfutures.model.events import JobPhase
+from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Settled
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime import capture
 from nbfutures.runtime.calling_thread import CallingThread
-from nbfutures.runtime.jobs.done_callbacks import DoneCallbacks
-from nbfutures.runtime.jobs.job_thread import run_job
 from nbfutures.runtime.jobs.job_waiting import not_exiting, raisable, wait_for_failure
-from nbfutures.runtime.jobs.open_dispatchers import OpenDispatchers
 from nbfutures.runtime.runners import check_installed, workers_of
 from nbfutures.runtime.ui import flow_run_path, ui_place
 
@@ -28,12 +27,153 @@ if TYPE_CHECKING:
     from nbfutures.model.dry_run import DryRunReport
     from nbfutures.model.item import Item
     from nbfutures.model.options import JobOptions
-    from nbfutures.runtime.contracts import Caller, Work
+    from nbfutures.runtime.contracts import Caller, Connection, Run, Work
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.jobs.futures import ItemFuture, JobFuture
     from nbfutures.runtime.session import Session
 
 __all__ = ["JobRun"]
+
+_NOT_BEGUN = "The flow was cancelled before it began. Run it again, such as by nbf.run(flow, ...)."
+
+
+def run_job(run: Run, work: Work, indices: Sequence[int], connection: Connection) -> None:
+    """Run items of a job to their end. Blocks; raises nothing: what goes wrong is told on the job.
+
+    Args:
+        run: The job.
+        work: What it runs.
+        indices: The items.
+        connection: What connects to Prefect.
+    """
+    capture.install()
+    try:
+        if not connection.ready.is_set():
+            run.state.set_note("Prefect is starting: some ten seconds, and up to thirty the first time.")
+        connection.wait_until_ready(run.stopped)
+        run.state.set_note("")
+        from nbfutures.runtime.execution import execute
+
+        execute(run, work, indices)
+    except BaseException as error:
+        if not run.state.is_done:
+            if run.stopped.is_set() and run.state.crashed is None:
+                told = ItemCancelledError("Cancelled before it ran. Run it with job.retry().")
+                run.settle_open(OutcomeKind.CANCELLED, told)
+                if work.is_flow:
+                    run.fail(ItemCancelledError(_NOT_BEGUN))
+                run.state.set_open_ended(is_open=False)
+            else:
+                run.crash(error)
+    finally:
+        capture.uninstall()
+
+
+class OpenDispatchers:
+    """Those of a job's dispatchers that are not closed: one for each of its flow runs that goes on.
+
+    Args:
+        lock: The job's, held to decide that a dispatcher is closed.
+    """
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._all: list[Dispatcher] = []
+
+    def cancel(self, reason: str) -> None:
+        """Settle what has not started as cancelled."""
+        for dispatcher in self._open():
+            dispatcher.cancel(reason)
+
+    def halt(self) -> None:
+        """Start no further items."""
+        for dispatcher in self._open():
+            dispatcher.queue.halt()
+
+    def go_on(self) -> None:
+        """Start items again."""
+        for dispatcher in self._open():
+            dispatcher.queue.go_on()
+            dispatcher.wake()
+
+    def is_running(self, index: int) -> bool:
+        """Tell whether the item is being worked on."""
+        return any(dispatcher.is_running(index) for dispatcher in self._open())
+
+    def _open(self) -> list[Dispatcher]:
+        # Two only where a job was retried twice before the first retry's flow run had started.
+        with self._lock:
+            return [dispatcher for dispatcher in self._all if not dispatcher.closed]
+
+    # --- with the lock held ------------------------------------------------------------------------------------------
+
+    def add(self, dispatcher: Dispatcher, *, is_halted: bool) -> None:
+        """Add a new one, which starts nothing yet if the job is halted."""
+        self._all = [*(one for one in self._all if not one.closed), dispatcher]
+        if is_halted:
+            dispatcher.queue.halt()
+
+    def offer(self, indices: Iterable[int]) -> bool:
+        """Have one of them run more items; return whether there is one."""
+        dispatcher = next((one for one in self._all if not one.closed), None)
+        if dispatcher is None:
+            return False
+        dispatcher.queue.go_on()
+        dispatcher.offer(indices)
+        return True
+
+
+_logger = logging.getLogger(__name__)
+
+
+class DoneCallbacks:
+    """The done-callbacks of one job, each called once. Safe to use from any thread.
+
+    Args:
+        state: The job's.
+    """
+
+    def __init__(self, state: JobState) -> None:
+        self._state = state
+        self._of_items: dict[int, list[Callable[[], None]]] = {}
+        self._lock = threading.Lock()
+        state.subscribe(self._on_event)
+
+    def add_for_item(self, index: int, then: Callable[[], None]) -> None:
+        """Have `then` called when the item ended, on the thread that tells it, or at once if it has."""
+        with self._lock:
+            if self._state.outcome(index) is None:
+                self._of_items.setdefault(index, []).append(then)
+                return
+        then()
+
+    def add_for_job(self, then: Callable[[], None]) -> None:
+        """Have `then` called when the job is done, on the thread that tells it, or at once if it is."""
+        called = threading.Lock()
+
+        def tell(event: JobEvent) -> None:
+            if isinstance(event, PhaseChanged) and event.phase is JobPhase.DONE and called.acquire(blocking=False):
+                unsubscribe()
+                then()
+
+        unsubscribe = self._state.subscribe(tell)
+        if self._state.is_done:
+            tell(PhaseChanged(JobPhase.DONE))
+
+    def _on_event(self, event: JobEvent) -> None:
+        if not isinstance(event, Settled):
+            return
+        # Asked with the lock held: who is just adding a callback has either seen the outcome, or is seen here.
+        with self._lock:
+            if not self._of_items:
+                return
+            due = [then for one in event.outcomes for then in self._of_items.pop(one.index, ())]
+        for then in due:
+            try:
+                then()
+            except Exception:
+                _logger.exception("A done-callback of an item of %s raised", self._state.name)
+
 
 _keys = itertools.count(1)
 _LINK = "Prefect run"

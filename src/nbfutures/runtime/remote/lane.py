@@ -5,28 +5,232 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pickle
+import queue
 import signal
 import threading
 import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.errors import PicklingError
-from nbfutures.model.outcome import OutcomeKind
-from nbfutures.runtime.remote.lane_slots import LaneSlots
-from nbfutures.runtime.remote.outbox import Outbox
-from nbfutures.runtime.remote.packing import unpack_outcomes, unreadable_value
-from nbfutures.runtime.remote.wire import Wire
+from nbfutures.errors import ItemSkippedError, PicklingError
+from nbfutures.model.outcome import Outcome, OutcomeKind
+from nbfutures.runtime.remote.packing import unpack_outcomes, unreadable_value, unsendable_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nbfutures.model.outcome import Outcome
+    from nbfutures.runtime.limits.no_limit import NoLimit
     from nbfutures.runtime.remote.contracts import Connection
     from nbfutures.runtime.remote.mark import Mark
-    from nbfutures.runtime.remote.supply import Supply
+    from nbfutures.runtime.remote.window import Supply
 
 __all__ = ["RemoteLane"]
+
+_LAST_WORDS_SECONDS = 2.0
+
+
+class Wire:
+    """Sends without blocking, listens on the thread that holds it, and can end the process at its other end."""
+
+    def __init__(self) -> None:
+        self.was_connected = False
+        self._connection: Connection | None = None
+        self._pid: int | None = None
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+
+    def post(self, *message: Any) -> None:
+        """Have a message sent, now or once the worker has connected. Does not block."""
+        self._outbox.put(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+    def hold(
+        self, connection: Connection, pid: int | None, begin: Callable[[], None], take: Callable[..., None]
+    ) -> None:
+        """Listen until the worker is gone.
+
+        Args:
+            connection: The connection.
+            pid: Id of the worker's process, where it may be ended by it.
+            begin: Called once messages are sent.
+            take: Called with the parts of each message that comes.
+        """
+        with self._lock, contextlib.suppress(EOFError, OSError):
+            if self._over.is_set():
+                connection.close()
+                return
+            self._connection, self._pid = connection, pid
+            self.was_connected = True
+            outbox = self._outbox
+        # In a thread of its own, so that a worker that does not listen holds up nobody.
+        threading.Thread(
+            target=self._send, args=(connection, outbox), name="nbfutures lane sender", daemon=True
+        ).start()
+        try:
+            begin()
+            with contextlib.suppress(EOFError, OSError):
+                while True:
+                    take(*pickle.loads(connection.recv_bytes()))  # noqa: S301 - from our own worker
+        finally:
+            with self._lock:
+                self._pid = None
+                self._outbox = queue.SimpleQueue()
+            outbox.put(None)
+            connection.close()
+
+    def finish(self) -> None:
+        """Say, from the thread that held it, that all is taken in that the worker had sent."""
+        self._over.set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes from a worker that had connected."""
+        return self.was_connected and self._over.is_set()
+
+    def let_in_again(self) -> None:
+        """Wait until all is taken in that came by a connection that broke, so that the worker's next can be held."""
+        self.cut()
+        if self._over.wait(_LAST_WORDS_SECONDS):
+            self._over.clear()
+
+    def wait_for_last_words(self) -> None:
+        """Block until all is taken in that a worker, which has ended, had sent; one that never connected is late."""
+        with self._lock:
+            connection = self._connection
+            if connection is None:
+                self._over.set()
+                return
+        if not self._over.wait(_LAST_WORDS_SECONDS):
+            connection.cut()
+            self._over.wait(_LAST_WORDS_SECONDS)
+
+    def cut(self) -> None:
+        """Have the thread that listens end: the worker is gone."""
+        with self._lock:
+            connection = self._connection
+        if connection is not None:
+            connection.cut()
+
+    def kill(self) -> bool:
+        """End the process, whatever it is doing; return whether it was there and may be ended from here."""
+        with self._lock:
+            pid, self._pid = self._pid, None
+            if pid is None:
+                return False
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            return True
+
+    @staticmethod
+    def _send(connection: Connection, outbox: queue.SimpleQueue[bytes | None]) -> None:
+        # A worker that is gone is noticed by the thread that listens.
+        with contextlib.suppress(OSError, ValueError):
+            while (data := outbox.get()) is not None:
+                connection.send_bytes(data)
+
+
+class Outbox:
+    """Packs what one worker is to have, and posts it; used with the lane's lock held.
+
+    Args:
+        supply: What is sent, shared with the job's other lanes.
+        wire: The connection to the worker.
+    """
+
+    def __init__(self, supply: Supply, wire: Wire) -> None:
+        self._supply = supply
+        self._wire = wire
+        self.outstanding: dict[int, None] = {}
+        """Items that were sent and of which nothing is known yet, in their order."""
+        self.sent = 0
+        """How many items were sent, those among them that came back."""
+        self._function: Any = None
+        self._code = 0
+        """How much of the code that arguments share the worker has."""
+
+    def send_function(self) -> None:
+        """Send the function, if the worker has not got it.
+
+        Raises:
+            PicklingError: If it cannot be sent.
+        """
+        function = self._supply.work.work.function
+        if function is not self._function:
+            payload, self._code = self._supply.packed_function()
+            self._wire.post("function", payload)
+            self._function = function
+
+    def send_items(self, indices: list[int]) -> list[Outcome]:
+        """Send items, and return the outcomes of those that cannot be sent."""
+        try:
+            self._post(indices)
+        except Exception:
+            return [outcome for index in indices if (outcome := self._send_alone(index)) is not None]
+        return []
+
+    def _send_alone(self, index: int) -> Outcome | None:
+        work = self._supply.work
+        try:
+            self._post([index])
+        except ItemSkippedError as error:
+            return work.unrun(index, OutcomeKind.SKIPPED, error)
+        except Exception as error:
+            return work.unrun(index, OutcomeKind.FAILED, unsendable_item(work.work.item(index), error))
+        return None
+
+    def _post(self, indices: list[int]) -> None:
+        payload, self._code = self._supply.packed_arguments(indices, self._code)
+        self.outstanding.update(dict.fromkeys(indices))
+        self.sent += len(indices)
+        self._supply.note_size(len(indices), len(payload))
+        self._wire.post("items", indices, self._supply.extras(indices), payload)
+
+
+class LaneSlots:
+    """Takes slots for the items of a lane that may run now, and gives back what none needs; with the lane's lock held.
+
+    Args:
+        limit: The job's limits.
+        most: How many of the lane's items run at once.
+    """
+
+    def __init__(self, limit: NoLimit, most: int) -> None:
+        self._limit = limit
+        self._most = most
+        self.held = 0
+        """Slots that it has: one for each item that may run now."""
+        self._stuck = 0
+        """Items that were given up on and go on all the same."""
+
+    def take(self, wanted: int, outstanding: int) -> int:
+        """Take slots for up to so many items more, and return how many may be sent.
+
+        Args:
+            wanted: How many items could be sent.
+            outstanding: How many were sent and have not ended.
+        """
+        if self.held < self._most:
+            self.held += self._limit.take(min(wanted, self._most - self.held))
+        # Who runs one item after the other may be sent many at once.
+        return wanted if self.held == self._most else min(wanted, self.held - outstanding - self._stuck)
+
+    def give_spare(self, outstanding: int) -> None:
+        """Give back the slots that no item needs any more."""
+        needed = min(outstanding + self._stuck, self._most)
+        if self.held > needed:
+            self._limit.give(self.held - needed)
+            self.held = needed
+
+    def keep_for_stuck(self) -> None:
+        """Keep one for an item that is outstanding no more and goes on all the same."""
+        self._stuck += 1
+
+    def give_all(self) -> None:
+        """Give back all: the worker is gone."""
+        self._limit.give(self.held)
+        self.held = self._stuck = 0
+
 
 _IDLE_SECONDS = 0.3
 """A lane without items ends after this long."""

@@ -4,34 +4,292 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
 import time
 import uuid
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.jobs.job_note import JobNote
+from nbfutures.runtime.lanes.lane import NOTHING
+from nbfutures.runtime.lanes.late import give_up_late
 from nbfutures.runtime.names import template_of
 from nbfutures.runtime.outcomes import problem_of
-from nbfutures.runtime.remote.endings import GRACE_SECONDS, no_worker
+from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, no_worker, out_of_time, worker_died
+from nbfutures.runtime.remote.given import Sealer
 from nbfutures.runtime.remote.lane import RemoteLane
-from nbfutures.runtime.remote.leftovers import Leftovers
-from nbfutures.runtime.remote.mark import Mark
-from nbfutures.runtime.remote.protocol import LaneSettings
+from nbfutures.runtime.remote.mark import READING, RUNNING, SEVERAL, TELLING, Mark
+from nbfutures.runtime.remote.packing import pack_arguments, pack_function
 from nbfutures.runtime.remote.silence import Silence
-from nbfutures.runtime.remote.supply import Supply
 from nbfutures.runtime.remote.surroundings import Surroundings
 from nbfutures.runtime.remote.worker import run_remote_lane
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prefect.futures import PrefectFuture
 
-    from nbfutures.model.outcome import Outcome
+    from nbfutures.runtime.contracts import Run
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
     from nbfutures.runtime.lanes.lane_work import LaneWork
     from nbfutures.runtime.remote.contracts import RemoteRunner
 
-__all__ = ["RemoteWindow"]
+__all__ = ["LaneSettings", "RemoteWindow", "Supply"]
+
+_CHUNK_SECONDS = 0.1
+"""Work that is sent ahead: enough to keep the worker busy, little enough to be given back."""
+_MOST_ITEMS = 20_000
+_FIRST_ITEMS = 4
+_FEWER = 8
+_CHUNK_BYTES = 8_000_000
+"""Arguments that one worker has, as they are sent; but at least what it runs and the next item."""
+_LEAST_ITEMS = 2
+
+
+class Supply:
+    """The items of a job on their way into processes; may be asked from any thread.
+
+    Args:
+        run: The job.
+        work: What the lanes share.
+        lanes: How many lanes there are, at most.
+        slots: Coroutines at once in each.
+        in_flight: Items at once in all of them, where the user has set it.
+    """
+
+    def __init__(self, run: Run, work: LaneWork, *, lanes: int, slots: int, in_flight: int | None) -> None:
+        self._run = run
+        self.work = work
+        self._lanes = lanes
+        self._slots = slots
+        self._each = max(in_flight // lanes, 1) if in_flight else _MOST_ITEMS
+        if run.options.rate is not None and not work.is_async:
+            # What is sent ahead would start when the worker likes.
+            self._each = 1
+        self._limit = _MOST_ITEMS
+        """Items in one process at once, after one has died and nobody knows of which item."""
+        self._item_bytes = 0.0
+        self._lock = threading.Lock()
+        self._packed: tuple[Any, bytes, int] | None = None
+        self._sealer = Sealer()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there are items to send."""
+        return len(self.work.queue) > 0
+
+    def share(self, outstanding: int, seconds: float | None) -> int:
+        """Return how many items a lane is to have.
+
+        Args:
+            outstanding: How many it has.
+            seconds: How long its items take; `None` if that is not known.
+        """
+        # Towards the end each takes its part of the rest, so that all end together.
+        queue = self.work.queue
+        part = _MOST_ITEMS if queue.may_get_more else max(-(-len(queue) // self._lanes), 1)
+        if self.work.is_async:
+            # All at once, so that none waits for another.
+            return min(self._slots, self._each, self._limit, outstanding + part)
+        if seconds is None:
+            wanted = _FIRST_ITEMS
+        else:
+            wanted = int(min(max(_CHUNK_SECONDS / max(seconds, 1e-7), 1), _MOST_ITEMS)) + 1
+        if self._item_bytes:
+            wanted = min(wanted, max(int(_CHUNK_BYTES / self._item_bytes), _LEAST_ITEMS))
+        return min(wanted, self._each, self._limit, part)
+
+    def pull(self, most: int) -> list[int]:
+        """Take up to so many items that may start now."""
+        return self.work.queue.try_pull_many(most)
+
+    def note_size(self, items: int, size: int) -> None:
+        """Take in how many bytes some items took on their way."""
+        each = size / items
+        self._item_bytes = max(each, (self._item_bytes + each) / 2)
+
+    def put_back(self, indices: list[int]) -> None:
+        """Put back what was not run."""
+        self.work.queue.put(indices)
+
+    def extras(self, indices: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return the round and the attempts so far of each item that has either."""
+        if not self._run.rounds and not self.work.has_tries:
+            return {}
+        return {index: (self.work.state.round_of(index), self.work.tries(index)) for index in indices}
+
+    def packed_function(self) -> tuple[bytes, int]:
+        """Return the job's function and what all its calls have in common, and how much code that brings along.
+
+        Raises:
+            PicklingError: If that cannot be; the message names what is to blame.
+        """
+        with self._lock:
+            work = self.work.work
+            function = work.function
+            if self._packed is None or self._packed[0] is not function:
+                self._sealer = Sealer()
+                data = pack_function(function, work.sendable_statics, work.layout, work.name, self._sealer)
+                self._packed = (function, data, len(self._sealer.code))
+            return self._packed[1:]
+
+    def packed_arguments(self, indices: list[int], known: int) -> tuple[bytes, int]:
+        """Return what calls are given, for a worker that has so much of the code in it, and how much it has then.
+
+        Raises:
+            ItemSkippedError: If an item depends on something that did not complete.
+            Exception: If something cannot be pickled.
+        """
+        with self._lock:
+            data = pack_arguments(self.work.work.sendable_arguments(indices), self._sealer, known)
+            return data, len(self._sealer.code)
+
+    def note_death(self, held: int) -> None:
+        """Send fewer items at once: a process died, and which of so many items ended it is not known."""
+        self._limit = max(held // _FEWER, 1)
+
+    def note_progress(self, ended: int) -> None:
+        """Send more items at once again, as they end."""
+        if self._limit < _MOST_ITEMS:
+            self._limit += ended
+
+
+class Leftovers:
+    """Decides what ends, what is tried again and what goes back.
+
+    Args:
+        run: The job.
+        work: What its lanes share.
+        supply: Where items go back to.
+        runner: Where the lanes run.
+    """
+
+    def __init__(self, run: Run, work: LaneWork, supply: Supply, runner: RemoteRunner) -> None:
+        self._run = run
+        self._work = work
+        self._supply = supply
+        self._runner = runner
+        self._deaths: dict[tuple[int, int], int] = {}
+        """Item and its round to the workers that died under it."""
+        self._suspects: set[tuple[int, int]] = set()
+        """Items, and their rounds, of which one has ended its worker, nobody knows which."""
+
+    def settle(
+        self, lane: RemoteLane, left: list[int], running: dict[int, float], problem: BaseException | None
+    ) -> list[Outcome]:
+        """Decide on items that a worker held when it ended, and return the outcomes of those that have one by that.
+
+        Args:
+            lane: Its lane.
+            left: The items of which nothing was told.
+            running: Those that it said were running, with the start of the attempt.
+            problem: Why its task run ended, if that is known.
+        """
+        if not left:
+            return []
+        marked = lane.mark.read(RUNNING) if lane.mark is not None else None
+        told: list[Outcome] = []
+        if self._run.stopped.is_set() or lane.ended_for == "cancel":
+            begun = [index for index in left if index == marked or index in running]
+            told = [
+                self._work.ended_from_outside(
+                    index, OutcomeKind.CANCELLED, cancelled_in_mid_run(index), running.get(index)
+                )
+                for index in begun
+            ]
+            # What had not begun is cancelled by the dispatcher, or runs if the job was retried meanwhile.
+            left = [index for index in left if index not in begun]
+        elif lane.ended_for is None:
+            blamed = self._blamed(lane, left)
+            if blamed is None:
+                # One at a time: should it happen again, it is known which.
+                self._supply.note_death(1)
+            else:
+                left.remove(blamed)
+                told = self._note_death(lane, blamed, running.get(blamed), problem, held=len(left) + 1)
+        self._supply.put_back(left)
+        return told
+
+    def _blamed(self, lane: RemoteLane, left: list[int]) -> int | None:
+        """Return the item that ended its worker; `None` if that is not known, so that all run again, fewer at once."""
+        if lane.mark is None:
+            return left[0]
+        busy = [marked for place in (TELLING, READING, RUNNING) if (marked := lane.mark.read(place)) != NOTHING]
+        if busy:
+            return busy[0] if busy[0] in left else left[0] if len(left) == 1 else None
+        # It ended while nothing ran, as far as is known: something that an item has left behind did it.
+        begun = left
+        if (last := lane.mark.last) in left:
+            begun = left[: left.index(last) + 1]
+        elif last != SEVERAL and len(left) > 1:
+            return None
+        keys = {(index, self._run.state.round_of(index)) for index in begun}
+        known = keys & self._suspects
+        self._suspects |= keys
+        if len(begun) == 1 and last == begun[0]:
+            return begun[0]
+        return min(known)[0] if known else None
+
+    def _note_death(
+        self, lane: RemoteLane, index: int, started: float | None, problem: BaseException | None, *, held: int
+    ) -> list[Outcome]:
+        """Have an item that ended its worker tried again, or return it as failed."""
+        key = index, self._run.state.round_of(index)
+        deaths = self._deaths[key] = self._deaths.get(key, 0) + 1
+        if deaths <= self._runner.deaths_allowed:
+            self._supply.note_death(held)
+            self._supply.put_back([index])
+            return []
+        if self._work.takes_another_try(index):
+            self._work.queue.put_later(index, self._run.state.clock.now() + self._work.retry_delay)
+            return []
+        error = worker_died(self._runner.kind, index, problem)
+        return [self._work.ended_from_outside(index, OutcomeKind.FAILED, error, started, lane.worker)]
+
+    def give_up_late(self, lane: RemoteLane, timeout: float) -> list[Outcome]:
+        """Give up on items that did not notice their timeout, and return the outcomes of those not tried again.
+
+        Args:
+            lane: Where they run.
+            timeout: Seconds.
+        """
+        return [
+            self._work.ended_from_outside(
+                index,
+                OutcomeKind.FAILED,
+                out_of_time(timeout, was_ended=lane.ended_for is not None),
+                started,
+                lane.worker,
+            )
+            for index, started in give_up_late(self._work, lane, timeout, GRACE_SECONDS)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """How a lane runs its items, and what it needs of the kernel's surroundings."""
+
+    worker: str
+    """Name of the worker, for the outcomes."""
+    mark: str | None
+    """Path of the file in which the worker notes what it runs; `None` if the kernel cannot read it."""
+    surroundings: Surroundings | None
+    """What to take over from the kernel; `None` where the process is not the lane's own."""
+    is_async: bool
+    slots: int
+    """Coroutines at once."""
+    retries: int
+    retry_delay: float
+    """Seconds."""
+    timeout: float | None
+    """Seconds."""
+    fail_fast: bool
+    queued: float
+    """When the items were submitted, in seconds since the epoch."""
+
 
 _COROUTINES = 100
 _EMPTY_CRASHES = 3

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import functools
 import inspect
 import threading
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
-from prefect import Flow, flow
+from prefect import Flow, State, Task, flow
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectDistributedFuture
+from prefect.utilities.callables import get_call_parameters
 
 from nbfutures.errors import FlowCallError, ItemCancelledError, ItemSkippedError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.outcome import OutcomeKind
+from nbfutures.runtime.background.delayed import DelayedFuture
+from nbfutures.runtime.background.task_keys import with_steady_key
 from nbfutures.runtime.calls.futures_in import find_futures
 from nbfutures.runtime.event_loop import run_here
 from nbfutures.runtime.feed import Feed
@@ -23,18 +31,18 @@ from nbfutures.runtime.flow_runs.flow_watch import Watched, watched_in_prefect
 from nbfutures.runtime.flow_runs.summaries import record_summary
 from nbfutures.runtime.limits.slot_waits import SlotWaits
 from nbfutures.runtime.names import flow_name, template_of
-from nbfutures.runtime.outcomes import Observed, explain_not_found
+from nbfutures.runtime.outcomes import Ending, Observed, explain_not_found
 from nbfutures.runtime.processes.start import mend_main
 from nbfutures.runtime.runners import make_flow_runner
 from nbfutures.runtime.tasks.lasting_print import lasting_print
-from nbfutures.runtime.watching.cancelled_flow import CancelledFlow
+from nbfutures.runtime.tasks.observing import observe
 from nbfutures.runtime.watching.returned import returned_values
-from nbfutures.runtime.watching.watched_calls import watched_calls
-from nbfutures.runtime.watching.watched_futures import WatchedFutures
+from nbfutures.runtime.watching.watched_futures import WatchedFutures, refuse_if_cancelled
 from nbfutures.runtime.watching.watching_runner import WatchingRunner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from types import TracebackType
     from typing import Self
 
     from prefect.futures import PrefectFuture
@@ -43,6 +51,219 @@ if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run
 
 __all__ = ["run_flow", "watch_futures"]
+
+_LOOK_SECONDS = 0.1
+_GRACE_SECONDS = 0.25
+"""How long what has just been given to a worker may take to begin."""
+_PATIENCE_SECONDS = 2.0
+"""How long a flow may take to notice that all that it waits for has ended or will not begin."""
+
+
+class CancelledFlow:
+    """Takes back what has not begun, and ends the job where its flow does not end by itself then.
+
+    Made on the job's thread, in whose context it works.
+
+    Args:
+        watched: The job's task runs.
+        let_go: Ends the job without its flow, whose thread hangs; called at most once, in another thread.
+    """
+
+    def __init__(self, watched: WatchedFutures, let_go: Callable[[], None]) -> None:
+        self._watched = watched
+        self._let_go = let_go
+        self._is_let_go = False
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._context = copy_context()
+        self._flow: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+
+    def begin(self) -> None:
+        """Begin to cancel. Does not block; any thread, any number of times."""
+        self._watched.cancel_queued()
+        with self._lock:
+            if self._thread is None and not self._over.is_set():
+                name = f"nbfutures cancel {self._watched.run.name}"
+                self._thread = threading.Thread(target=self._context.run, args=(self._work,), name=name, daemon=True)
+                self._thread.start()
+
+    def finish(self) -> bool:
+        """Say that the flow has ended; return whether the job has not ended without it."""
+        with self._lock:
+            self._over.set()
+            return not self._is_let_go
+
+    async def awaited(self, flow: Coroutine[Any, Any, Any]) -> Any:
+        """Await an async flow, so that it can be interrupted; in a task of its own."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._flow = asyncio.get_running_loop(), task
+        try:
+            return await flow
+        finally:
+            self._flow = None
+
+    def _work(self) -> None:
+        begun = time.monotonic()
+        idle: float | None = None
+        is_interrupted = False
+        while not self._over.wait(_LOOK_SECONDS):
+            now = time.monotonic()
+            self._watched.cancel_queued()
+            if now - begun > _GRACE_SECONDS:
+                self._watched.leave()
+            # A flow that waits for nothing of this kind ends by itself, as every function that runs.
+            if not self._watched.has_left or self._watched.is_busy:
+                idle = None
+                continue
+            idle = idle or now
+            if now - idle < _PATIENCE_SECONDS:
+                continue
+            if not is_interrupted and self._interrupt():
+                is_interrupted, idle = True, None
+                continue
+            with self._lock:
+                if self._over.is_set():
+                    return
+                self._is_let_go = True
+            self._let_go()
+            return
+
+    def _interrupt(self) -> bool:
+        """Cancel the coroutine of an async flow; return whether there is one."""
+        flow = self._flow
+        if flow is None:
+            return False
+        loop, task = flow
+        # It may have ended, and its loop be closed.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(task.cancel)
+        return True
+
+
+_watcher: ContextVar[WatchedFutures | None] = ContextVar("nbfutures_watcher", default=None)
+_lock = threading.Lock()
+_is_installed = False
+
+
+@contextmanager
+def watched_calls(watched: WatchedFutures) -> Iterator[None]:
+    """Within it, tasks that are called and task runs of flows that are called are watched, in whatever thread."""
+    _install()
+    token = _watcher.set(watched)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def _install() -> None:
+    global _is_installed  # noqa: PLW0603 - Prefect's classes are the process's
+    with _lock:
+        if not _is_installed:
+            _is_installed = True
+            Task.__call__ = _with_watched_task(Task.__call__)  # type: ignore[method-assign]  # on purpose
+            Task.delay = _with_watched_delay(Task.delay)  # type: ignore[method-assign]  # on purpose
+            Flow.__call__ = _with_watched_flow(Flow.__call__)  # type: ignore[method-assign]  # on purpose
+
+
+def _watched() -> WatchedFutures | None:
+    watched = _watcher.get()
+    return watched if watched is not None and watched.is_open else None
+
+
+def _with_watched_flow(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(flow: Flow[Any, Any], /, *args: Any, **kwargs: Any) -> Any:
+        watched = _watched()
+        if watched is None or isinstance(flow.task_runner, WatchingRunner):
+            return original(flow, *args, **kwargs)
+        refuse_if_cancelled(watched.run)
+        twin = copy.copy(flow)
+        twin.task_runner = WatchingRunner(flow.task_runner, watched)
+        return original(twin, *args, **kwargs)
+
+    return call
+
+
+def _with_watched_delay(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def delay(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Any:
+        watched = _watched()
+        if watched is None:
+            return original(task, *args, **kwargs)
+        refuse_if_cancelled(watched.run)
+        seen = Observed(queued=watched.run.state.clock.now())
+        served = with_steady_key(task)
+        future = original(served, *args, **kwargs)
+        context = FlowRunContext.get()
+        flow_run = context.flow_run if context is not None else None
+        watched.delayed.add(served, seen, flow_run.id if flow_run is not None else watched.run.flow_run_id)
+        arguments = {"task": task.name, **_parameters(task, args, kwargs)}
+        watched.add(DelayedFuture(future, seen), seen, arguments, can_leave=True)
+        return future
+
+    return delay
+
+
+def _with_watched_task(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> Any:
+        watched = _watched()
+        if watched is None or task.isgenerator:
+            return original(task, *args, **kwargs)
+        refuse_if_cancelled(watched.run)
+        called = _Call(watched, task, args, kwargs)
+        if task.isasync:
+            return _await_it(called, original(called.task, *args, **kwargs))
+        with called:
+            return called.note(original(called.task, *args, **kwargs))
+
+    return call
+
+
+async def _await_it(called: _Call, coroutine: Any) -> Any:
+    # An item from when it is awaited on: a coroutine that nobody awaits never runs.
+    with called:
+        return called.note(await coroutine)
+
+
+class _Call:
+    """A call of a task; within it, it is an item of the job."""
+
+    def __init__(
+        self, watched: WatchedFutures, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        clock = watched.run.state.clock
+        self._watched = watched
+        self._seen = Observed(queued=clock.now())
+        self._arguments = {"task": task.name, **_parameters(task, args, kwargs)}
+        self._ending = Ending()
+        self.task = observe(task, self._seen, clock.now, is_watched=watched.run.caller is not None)
+
+    def __enter__(self) -> None:
+        self._index = self._watched.add_call(self._seen, self._arguments)
+
+    def note(self, returned: Any) -> Any:
+        """Note what the call returned, and return it."""
+        self._ending = Ending(state=returned) if isinstance(returned, State) else Ending(value=returned)
+        return returned
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watched.end_call(self._index, Ending(error=error) if error is not None else self._ending, self._seen)
+
+
+def _parameters(task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    own = {name: value for name, value in kwargs.items() if name not in {"return_state", "wait_for"}}
+    try:
+        return get_call_parameters(task.fn, args, own)
+    except Exception:
+        # Prefect says what does not fit.
+        return {}
+
 
 _CANCELLED = "The flow was cancelled."
 

@@ -12,26 +12,176 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nbfutures.views.card.messages import (
-    failure_answer,
-    failure_rows,
-    job_message,
-    no_failure_answer,
-    result_rows,
-    timeline_message,
-)
+from nbfutures.model.events import JobEvent, Reopened
+from nbfutures.model.outcome import OutcomeKind
+from nbfutures.views.clean import one_line, plain, short_repr
 from nbfutures.views.html import first_and_last
-from nbfutures.views.timeline_reader import TimelineReader
+from nbfutures.views.phrases import count_parts, pace_phrase
+from nbfutures.views.snapshot import describe
+from nbfutures.views.timeline import Timeline
+from nbfutures.views.timeline_snapshot import describe_timeline
+from nbfutures.views.words import count_words, duration_words, number_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from nbfutures.model.job_snapshot import JobSnapshot
     from nbfutures.model.job_state import JobState
+    from nbfutures.model.outcome import Outcome
     from nbfutures.views.card.card import Card
     from nbfutures.views.failures import Failure
+    from nbfutures.views.grouping import FailureGroup
     from nbfutures.views.report import JobReport
+    from nbfutures.views.timeline import TimelineSnapshot
 
 __all__ = ["CardActions", "CardSubject", "LiveCard"]
+
+_SHARE = 20_000
+"""Outcomes taken at once, while the job's state is held."""
+
+
+class TimelineReader:
+    """Follows a job. For one thread.
+
+    Args:
+        state: The job's state.
+        seconds: How long one `read` may take.
+        clock: Returns the time in seconds; it never goes back.
+    """
+
+    def __init__(self, state: JobState, *, seconds: float = 0.3, clock: Callable[[], float] = time.monotonic) -> None:
+        self._state = state
+        self._seconds = seconds
+        self._clock = clock
+        self._twice: set[int] = set()
+        """Items that were told more than once: read from the start, their last outcome comes up each time."""
+        self._is_stale = False
+        self._timeline = Timeline()
+        self._position = 0
+        self._seen: set[int] = set()
+        """Of the items that were told twice, and of those that did not complete, which are in it."""
+        self._unsubscribe = state.subscribe(self._on_event)
+
+    def read(self) -> TimelineSnapshot:
+        """Take in what was told since the last call, as much as there is time for, and return the timeline."""
+        if self._is_stale:
+            self._is_stale = False
+            self._timeline, self._position, self._seen = Timeline(), 0, set()
+        deadline = self._clock() + self._seconds
+        while True:
+            told, self._position = self._state.settled_since(self._position, _SHARE)
+            self._timeline.add(self._fresh(told))
+            if not told or self._clock() > deadline:
+                return self._timeline.snapshot()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that was told so far is in it."""
+        return not self._is_stale and not self._state.has_settled_since(self._position)
+
+    def close(self) -> None:
+        """Follow the job no more."""
+        self._unsubscribe()
+
+    def _fresh(self, told: Iterable[Outcome]) -> Iterator[Outcome]:
+        for outcome in told:
+            index = outcome.index
+            if index in self._seen:
+                if index not in self._twice:
+                    # It has ended in another way since: what is drawn of it has to go.
+                    self._twice.add(index)
+                    self._is_stale = True
+                continue
+            if outcome.kind is not OutcomeKind.COMPLETED or outcome.round or index in self._twice:
+                self._seen.add(index)
+            yield outcome
+
+    def _on_event(self, event: JobEvent) -> None:
+        if isinstance(event, Reopened):
+            # What runs again would be there twice.
+            self._twice.update(event.indices)
+            self._is_stale = True
+
+
+_IN_PHRASES = frozenset({"note", "rate", "report", "seconds_left", "speed_up", "workers", "words"})
+_TEXT_LIMIT = 20_000
+"""Characters of a traceback or of what an item printed."""
+
+
+def job_message(key: str, snapshot: JobSnapshot, actions: Sequence[str]) -> dict[str, Any]:
+    """Return a job as the card draws it: about half a kilobyte, whatever the number of items.
+
+    Args:
+        key: Tells the job from others.
+        snapshot: The job.
+        actions: What it offers now, of "pause", "resume", "retry" and "cancel".
+
+    Returns:
+        A `JobDescription` with phrases for most of its numbers, with `key` and `actions`.
+    """
+    job = describe(snapshot)
+    described = {name: value for name, value in job.items() if name not in _IN_PHRASES}
+    phrases = {"words": {"counts": job["words"]["counts"]}, "parts": dict(count_parts(job)), "pace": pace_phrase(job)}
+    note = "\n".join(filter(None, [job["note"], *job["report"]]))
+    return {**described, **phrases, "note": note, "key": key, "actions": list(actions)}
+
+
+def failure_rows(groups: Sequence[FailureGroup], more: int) -> dict[str, Any]:
+    """Return failures in groups.
+
+    Args:
+        groups: The largest groups.
+        more: How many there are besides.
+    """
+    rows = [
+        {
+            "key": group.key,
+            "count": group.count,
+            "error": plain(group.error, 60),
+            "message": one_line(group.message),
+            "where": (f"at {plain(group.where, 80)}, " if group.where else "") + f"first at item {group.first:,}",
+            "first": group.first,
+        }
+        for group in groups
+    ]
+    return {"groups": rows, "more": more}
+
+
+def failure_answer(failure: Failure) -> dict[str, Any]:
+    """Return one failure with its input, traceback and what it printed."""
+    return {
+        "answer": "failure",
+        "index": failure.index,
+        "headline": f"Item {failure.index:,}: {failure.headline}",
+        "blocks": [[title, plain(text, _TEXT_LIMIT)] for title, text in failure.blocks()],
+    }
+
+
+def no_failure_answer(index: int) -> dict[str, Any]:
+    """Return the answer for an item that has not failed, or not any more."""
+    return {"answer": "failure", "index": index, "headline": "This item has not failed, or not any more.", "blocks": []}
+
+
+def result_rows(outcomes: Sequence[Outcome]) -> list[list[Any]]:
+    """Return values as `[index, text]`."""
+    return [[outcome.index, short_repr(outcome.value, 160)] for outcome in outcomes]
+
+
+def timeline_message(timeline: TimelineSnapshot, settled: int | None = None) -> dict[str, Any]:
+    """Return a timeline as lanes of bars, and what it shows in words.
+
+    Args:
+        timeline: The timeline.
+        settled: How many items have ended, where it does not have all of them yet.
+    """
+    failed = sum(bar.failed for lane in timeline.lanes for bar in lane.bars)
+    words = f"{count_words(timeline.items, 'item')} on {count_words(len(timeline.lanes), 'worker')}"
+    if failed:
+        words += f", {number_words(failed)} failed"
+    if settled is not None:
+        words = f"the first {words}; {number_words(settled)} have ended"
+    return {**describe_timeline(timeline), "words": words, "span": duration_words(timeline.end - timeline.start)}
+
 
 _logger = logging.getLogger(__name__)
 
