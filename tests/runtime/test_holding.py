@@ -8,16 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbfutures.runtime.limits.keeper import (
+from nbfutures.runtime.limits.slot_leases import (
     GAP_SECONDS,
     LEASE_SECONDS,
     LINGER_SECONDS,
     RENEW_SECONDS,
     SHORT_TURN_SECONDS,
     TURN_SECONDS,
+    Acquire,
+    End,
     Holding,
+    Lease,
+    Lose,
+    Release,
+    Renew,
+    Turn,
+    Wait,
 )
-from nbfutures.runtime.limits.steps import Acquire, End, Lease, Lose, Release, Renew, Turn, Wait
 
 
 def lease(slots=1, now=0.0):

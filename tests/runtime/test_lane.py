@@ -14,8 +14,7 @@ from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.calls.work import map_work
 from nbfutures.runtime.lanes.async_lane import AsyncLane
-from nbfutures.runtime.lanes.lane import Lane
-from nbfutures.runtime.lanes.lane_work import LaneWork
+from nbfutures.runtime.lanes.lane import Lane, LaneWork
 from nbfutures.runtime.work_queue import WorkQueue
 
 

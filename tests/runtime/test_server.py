@@ -23,9 +23,9 @@ from tests.support import eventually, holds_for
 from nbfutures.errors import ServerStartError
 from nbfutures.runtime.process_lock import ProcessLock, is_held
 from nbfutures.runtime.server import lease as server
-from nbfutures.runtime.server.abandoned import open_runs, tell_crashed
 from nbfutures.runtime.server.health import authorization
 from nbfutures.runtime.server.lease import ServerLease, check_health, lease_server, server_state
+from nbfutures.runtime.server.orphaned_runs import open_runs, tell_crashed
 from nbfutures.runtime.server.supervisor import server_environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no local server on Windows")

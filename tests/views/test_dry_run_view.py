@@ -5,8 +5,8 @@ import pytest
 from nbfutures.model.dry_run import DryRunPlan, DryRunReport, SampledItem, Sending
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.views.card.live_card import job_message
-from nbfutures.views.dry_run import dry_run_lines
 from nbfutures.views.html import job_html
+from nbfutures.views.snapshot import dry_run_lines
 from nbfutures.views.text import job_text
 
 LOCK = "Cannot send the variable 'lock' that parse uses to another process: TypeError: cannot pickle it"

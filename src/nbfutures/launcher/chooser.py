@@ -10,7 +10,7 @@ from nbfutures.errors import NbfuturesError
 from nbfutures.launcher.code_line import CodeLine
 from nbfutures.launcher.fields import read_target
 from nbfutures.launcher.form import Form
-from nbfutures.launcher.place import Place
+from nbfutures.launcher.references import Place
 from nbfutures.launcher.row import message
 from nbfutures.launcher.variables import find_targets
 

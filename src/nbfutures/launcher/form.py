@@ -14,8 +14,7 @@ from nbfutures.errors import InvalidOptionError, NbfuturesError
 from nbfutures.launcher.code_line import CodeLine
 from nbfutures.launcher.entries import EntryError, Mode
 from nbfutures.launcher.fields import Field, Kind, Target, is_alike, read_target
-from nbfutures.launcher.place import Place
-from nbfutures.launcher.references import refer_to, refer_to_package
+from nbfutures.launcher.references import Place, refer_to, refer_to_package
 from nbfutures.launcher.row import Row, message
 from nbfutures.launcher.variables import UNKNOWN, count
 from nbfutures.model.options import RUNNERS, JobOptions

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import contextvars
+import html
 import sys
 import types
 from dataclasses import dataclass
@@ -11,7 +13,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Reference", "refer_to", "refer_to_package"]
+    from nbfutures.api import Job
+
+__all__ = ["Place", "Reference", "refer_to", "refer_to_package"]
+
+
+class Place:
+    """The cell that showed the form last; at first the one that made it."""
+
+    def __init__(self) -> None:
+        self._context = contextvars.copy_context()
+
+    def take(self, widget: Any, words: str, **kwargs: Any) -> dict[str, Any]:
+        """Make the running cell the place, and return what it shows of a widget.
+
+        Where there are no widgets, as in a terminal or in a saved notebook, the words are shown.
+        """
+        self._context = contextvars.copy_context()
+        made = widget._repr_mimebundle_(**kwargs)
+        data: dict[str, Any] = dict(made[0] if isinstance(made, tuple) else made)
+        return {**data, "text/plain": words, "text/html": f"<p>{html.escape(words)}</p>"}
+
+    def show(self, job: Job) -> None:
+        """Show a job below the form, as an output of its cell.
+
+        What a button's callback displays belongs to no cell, and JupyterLab puts it into its log. ipykernel knows the
+        cell by context variables. An `Output` widget would take no updates, and nothing of it would be saved.
+        """
+        self._context.copy().run(job._ipython_display_)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.model.outcome import CapturedOutput
-from nbfutures.runtime.item_pipes import ItemPipes, are_supported, own_pipes
-from nbfutures.runtime.kept_text import CAPTURE_LIMIT, KeptText
+from nbfutures.runtime.item_pipes import CAPTURE_LIMIT, ItemPipes, KeptText, are_supported, own_pipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

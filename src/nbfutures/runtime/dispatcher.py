@@ -12,8 +12,8 @@ from nbfutures.runtime import capture
 from nbfutures.runtime.calls.stream import StreamQueue
 from nbfutures.runtime.countdown import Countdown
 from nbfutures.runtime.feed import Feed
-from nbfutures.runtime.limits.keeper import Keeper
 from nbfutures.runtime.limits.no_limit import NO_LIMIT
+from nbfutures.runtime.limits.slot_leases import Keeper
 from nbfutures.runtime.work_queue import WorkQueue
 
 if TYPE_CHECKING:

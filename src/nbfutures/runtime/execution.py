@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nbfutures.runtime.background.attached_work import AttachedCalls, AttachedRuns
+from nbfutures.runtime.background.attach import AttachedCalls, AttachedRuns
 from nbfutures.runtime.calls.work import CallWork
 from nbfutures.runtime.deployments.work import DeploymentWork
 from nbfutures.runtime.flow_runs.flow_run import run_calls

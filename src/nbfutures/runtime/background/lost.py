@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect.states import Crashed
 
 from nbfutures.runtime.background.api_loop import api_loop
-from nbfutures.runtime.background.reading import read_by_id
+from nbfutures.runtime.background.unreported_endings import read_by_id
 from nbfutures.runtime.background.worker_calls import offered_again
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.results import ResultStore, get_or_create_default_task_scheduling_storage
 from prefect.serializers import PickleSerializer
+from prefect.settings import PREFECT_API_URL
 
-from nbfutures.runtime.background import here
 from nbfutures.runtime.background.records import serving_directory
 from nbfutures.runtime.calls.work import CallWork
 from nbfutures.runtime.process_lock import ProcessLock, is_held
 from nbfutures.runtime.remote.packing import pack, unpack
+from nbfutures.runtime.server import server_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
 
     from nbfutures.model.options import JobOptions
 
-__all__ = ["KernelMark", "Manifest", "read_manifest", "write_manifest"]
+__all__ = ["KernelMark", "Manifest", "read_manifest", "server_id", "write_manifest"]
+
+
+def server_id() -> str:
+    """Name the run of the user's local server that this process uses; empty for another server.
+
+    The next run of it does not know what was waiting for workers in this one.
+    """
+    record = server_state.read_record(server_state.state_directory())
+    return record.id if record is not None and record.api_url == PREFECT_API_URL.value() else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,7 @@ class Manifest:
     def of(cls, name: str, work: CallWork, options: JobOptions, indices: Sequence[int]) -> Manifest:
         """Return what is to be noted of a flow run."""
         kept = {"in_flight": options.in_flight, "fail_fast": options.fail_fast, "rate": options.rate}
-        return cls(name, indices, _packed(work), {**kept, "tags": options.tags}, here.server_id(), this_kernel())
+        return cls(name, indices, _packed(work), {**kept, "tags": options.tags}, server_id(), this_kernel())
 
     def work(self) -> CallWork | None:
         """Return the calls; `None` if they cannot be made again here, such as without a module that they need."""

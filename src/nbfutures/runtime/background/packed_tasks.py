@@ -8,17 +8,22 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from prefect import Task, task
+
 from nbfutures.runtime.background.records import serving_directory
 from nbfutures.runtime.background.task_keys import steady_key
-from nbfutures.runtime.background.tasks import as_task
+from nbfutures.runtime.calls.signatures import as_called
 from nbfutures.runtime.remote.packing import pack, unpack, unsendable_function
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from prefect.tasks import Task
+__all__ = ["PackedTask", "as_task", "pack_task", "read_tasks", "write_tasks"]
 
-__all__ = ["PackedTask", "pack_task", "read_tasks", "write_tasks"]
+
+def as_task(target: Any) -> Task[Any, Any]:
+    """Return a Prefect task: the one that is given, or one made of a function."""
+    return target if isinstance(target, Task) else task(as_called(target))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prefect.states import Cancelling, Running
+from prefect.states import Cancelled, Cancelling, Running
 
 from nbfutures.errors import ItemCancelledError, WorkerDiedError
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.api_loop import ApiLoop, api_loop
-from nbfutures.runtime.background.attendance import Attendance
-from nbfutures.runtime.background.left import tell_cancelled
 from nbfutures.runtime.background.records import mark_cancelled
 from nbfutures.runtime.background.watcher import run_watcher
+from nbfutures.runtime.background.worker_presence import Attendance
 from nbfutures.runtime.outcomes import Observed, outcome_of_state
 
 if TYPE_CHECKING:
@@ -33,7 +32,28 @@ if TYPE_CHECKING:
     from nbfutures.runtime.background.watcher import Told
     from nbfutures.runtime.contracts import Run
 
-__all__ = ["BackgroundRuns", "Entry", "run_id_of"]
+__all__ = ["BackgroundRuns", "Entry", "run_id_of", "tell_cancelled"]
+
+_MOST = 500
+
+
+def tell_cancelled(run_ids: Sequence[UUID], why: str) -> None:
+    """Have task runs called cancelled in Prefect, one by one, some hundred at most. Does not block.
+
+    It is for those who look at Prefect's pages: workers go by the flow run.
+    """
+    api_loop().start(_tell(run_ids[:_MOST], why))
+
+
+async def _tell(run_ids: Sequence[UUID], why: str) -> None:
+    # Prefect's own workers run what is in their queue all the same.
+    client = await api_loop().client()
+    for run_id in run_ids:
+        try:
+            await client.set_task_run_state(run_id, Cancelled(message=why), force=True)
+        except Exception:  # noqa: S112 - it may not exist yet
+            continue
+
 
 _CANCELLED = "Cancelled before it ran. Run it with job.retry()."
 _TELL_SECONDS = 10.0

@@ -188,8 +188,8 @@ class Service:
 
     def _tell_lost(self, number: int, left: WorkerRecord | None, how: str) -> None:
         """Tell what a process had that ended without a word: somebody may wait for that."""
-        from nbfutures.runtime.background.endings import read_endings
         from nbfutures.runtime.background.lost import tell_ends, tell_lost
+        from nbfutures.runtime.background.unreported_endings import read_endings
 
         file = worker_endings(self.record.id, number)
         ends = read_endings(file)

@@ -19,8 +19,8 @@ from prefect.states import Failed
 
 from nbfutures.errors import ResultUnreadableError
 from nbfutures.runtime.background.api_loop import ApiLoop, api_loop
-from nbfutures.runtime.background.reading import read_by_id
 from nbfutures.runtime.background.records import WORKER_LABEL
+from nbfutures.runtime.background.unreported_endings import read_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

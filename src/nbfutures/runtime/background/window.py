@@ -9,9 +9,9 @@ from prefect.context import FlowRunContext
 from nbfutures.errors import ItemSkippedError, MapArgumentsError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.background.manifest import Manifest, write_manifest
+from nbfutures.runtime.background.packed_tasks import as_task
 from nbfutures.runtime.background.runs import BackgroundRuns, Entry, run_id_of
 from nbfutures.runtime.background.task_keys import with_steady_key
-from nbfutures.runtime.background.tasks import as_task
 from nbfutures.runtime.outcomes import Observed
 from nbfutures.runtime.remote.packing import unpicklable_argument
 from nbfutures.runtime.tasks.task_window import PreparedTask

@@ -30,7 +30,6 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Crashed, Failed
 from prefect.task_engine import run_task_async
 
-from nbfutures.runtime.background.endings import Endings
 from nbfutures.runtime.background.packed_tasks import read_tasks
 from nbfutures.runtime.background.records import (
     WORKER_LABEL,
@@ -41,6 +40,7 @@ from nbfutures.runtime.background.records import (
     worker_endings,
     worker_record,
 )
+from nbfutures.runtime.background.unreported_endings import Endings
 from nbfutures.runtime.background.worker_calls import arguments_of, offered_again, prepared, run_sync
 from nbfutures.runtime.private_settings import keep_secret
 from nbfutures.runtime.server.lease import lease_server
@@ -349,7 +349,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _has_own_server() -> bool:
-    from nbfutures.runtime.background.here import server_id
+    from nbfutures.runtime.background.manifest import server_id
 
     return bool(server_id())
 

@@ -25,8 +25,8 @@ from nbfutures.runtime.flow_runs.flow_watch import watched_in_prefect
 from nbfutures.runtime.flow_runs.summaries import record_summary
 from nbfutures.runtime.jobs.job_note import JobNote
 from nbfutures.runtime.lanes.inline_lane import InlineLaneWindow, InlineTaskWindow
+from nbfutures.runtime.lanes.lane import LaneWork
 from nbfutures.runtime.lanes.lane_window import LaneWindow
-from nbfutures.runtime.lanes.lane_work import LaneWork
 from nbfutures.runtime.limits.slot_waits import SlotWaits, tag_limits
 from nbfutures.runtime.names import argument_words, flow_name, run_name
 from nbfutures.runtime.private_settings import private_settings

@@ -15,7 +15,7 @@ from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Settled
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
-from nbfutures.runtime.calling_thread import CallingThread
+from nbfutures.runtime.inline_executor import CallingThread
 from nbfutures.runtime.jobs.job_waiting import not_exiting, raisable, wait_for_failure
 from nbfutures.runtime.runners import check_installed, workers_of
 from nbfutures.runtime.ui import flow_run_path, ui_place

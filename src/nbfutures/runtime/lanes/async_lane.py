@@ -13,13 +13,13 @@ from nbfutures.runtime import capture
 from nbfutures.runtime.event_loop import await_within
 from nbfutures.runtime.forked_children import end_if_forked
 from nbfutures.runtime.lanes.lane import NOTABLE_SECONDS, Lane
-from nbfutures.runtime.lanes.late import timed_out
+from nbfutures.runtime.lanes.timeouts import timed_out
 from nbfutures.runtime.shared_loop import home_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from nbfutures.runtime.lanes.lane_work import LaneWork
+    from nbfutures.runtime.lanes.lane import LaneWork
     from nbfutures.runtime.shared_loop import SharedLoop
 
 __all__ = ["AsyncLane"]

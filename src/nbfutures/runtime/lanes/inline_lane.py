@@ -12,11 +12,11 @@ from prefect.utilities.timeout import timeout as interrupt_after
 
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.runtime.calling_thread import INTERRUPTED, Interrupt
 from nbfutures.runtime.event_loop import await_within, run_here
+from nbfutures.runtime.inline_executor import INTERRUPTED, Interrupt
 from nbfutures.runtime.lanes.lane import Lane
 from nbfutures.runtime.lanes.lane_window import LaneWindow
-from nbfutures.runtime.lanes.late import timed_out
+from nbfutures.runtime.lanes.timeouts import timed_out
 from nbfutures.runtime.tasks.task_window import TaskWindow
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from nbfutures.model.outcome import Outcome
     from nbfutures.runtime.contracts import Caller
-    from nbfutures.runtime.lanes.lane_work import LaneWork
+    from nbfutures.runtime.lanes.lane import LaneWork
     from nbfutures.runtime.outcomes import Observed
 
 __all__ = ["InlineLane", "InlineLaneWindow", "InlineTaskWindow"]

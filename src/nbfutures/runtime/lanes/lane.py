@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from array import array
 from collections import deque
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +18,106 @@ from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.forked_children import end_if_forked, forks
 from nbfutures.runtime.item_frames import forget_locals, without_own_frames
-from nbfutures.runtime.lanes.late import timed_out
+from nbfutures.runtime.lanes.timeouts import timed_out
+from nbfutures.runtime.limits.no_limit import NO_LIMIT, NoLimit
 from nbfutures.runtime.shared_loop import run_shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableSequence
     from uuid import UUID
 
-    from nbfutures.runtime.lanes.lane_work import LaneWork
+    from nbfutures.model.job_state import JobState
+    from nbfutures.runtime.calls.work import CallWork
+    from nbfutures.runtime.work_queue import WorkQueue
 
-__all__ = ["NOTABLE_SECONDS", "NOTHING", "Lane"]
+__all__ = ["NOTABLE_SECONDS", "NOTHING", "Lane", "LaneWork"]
+
+LANE_SECONDS = 1.0
+"""A task run takes no further item after this long: 5-10 ms for the task run itself are then 1 % at most."""
+
+
+@dataclass(slots=True)
+class LaneWork:
+    """What the lanes of one job share."""
+
+    work: CallWork
+    """The calls; its function may be replaced while lanes run."""
+    queue: WorkQueue
+    state: JobState
+    wake: Callable[[], None]
+    """Wakes the dispatcher; cheap when it is awake."""
+    limit: NoLimit = NO_LIMIT
+    """Asked for a slot before an item starts, or, by who works through one item at a time, before it begins."""
+    is_async: bool = False
+    quota: int | None = None
+    """Items for one lane at most; `None` for as many as fit in `lane_seconds`."""
+    lane_seconds: float = LANE_SECONDS
+    """A lane takes no further item after this long."""
+    retries: int = 0
+    retry_delay: float = 0.0
+    timeout: float | None = None
+    fail_fast: bool = False
+    queued: float = 0.0
+    """When the items were submitted."""
+    cpu_clock: Callable[[], float] = time.thread_time
+    """Tells the CPU seconds of the calling thread."""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set while the job is being cancelled: nothing is tried again then."""
+    tried: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Item and its round to the number of attempts that failed and were followed by another."""
+
+    @property
+    def has_tries(self) -> bool:
+        """Whether some item was tried before."""
+        return bool(self.tried)
+
+    def tries(self, index: int) -> int:
+        """Return how often the item was tried before, in this round."""
+        return self.tried.get((index, self.state.round_of(index)), 0) if self.tried else 0
+
+    def takes_another_try(self, index: int) -> bool:
+        """Tell whether the item is to be tried again after a failure, and count that."""
+        tries = self.tries(index)
+        if tries >= self.retries or self.stopped.is_set():
+            return False
+        self.tried[index, self.state.round_of(index)] = tries + 1
+        return True
+
+    def ended_from_outside(
+        self, index: int, kind: OutcomeKind, error: BaseException, started: float | None, worker: str | None = None
+    ) -> Outcome:
+        """Return the outcome of an item of which its lane will not tell how it ended.
+
+        Args:
+            index: The item.
+            kind: How it ended.
+            error: Why.
+            started: When its attempt began, if that is known.
+            worker: Where it ran, if that is worth telling.
+        """
+        return Outcome(
+            index=index,
+            kind=kind,
+            error=error,
+            queued=self.queued,
+            started=started,
+            ended=self.state.clock.now(),
+            worker=worker,
+            attempts=self.tries(index) + 1,
+            round=self.state.round_of(index),
+        )
+
+    def unrun(self, index: int, kind: OutcomeKind, error: BaseException) -> Outcome:
+        """Return the outcome of an item that never ran, as far as is known.
+
+        Args:
+            index: The item.
+            kind: How it ended.
+            error: Why.
+        """
+        now, round_ = self.state.clock.now(), self.state.round_of(index)
+        return Outcome(index, kind, None, error, self.queued, None, now, round=round_)
+
 
 NOTABLE_SECONDS = 0.005
 """An item that took this long may wake the dispatcher, so that its outcome is told at once."""

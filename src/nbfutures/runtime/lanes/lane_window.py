@@ -14,7 +14,7 @@ from nbfutures.errors import JobCrashedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.lanes.async_lane import AsyncLane
 from nbfutures.runtime.lanes.lane import Lane
-from nbfutures.runtime.lanes.late import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, give_up_late, given_up_on
+from nbfutures.runtime.lanes.timeouts import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, give_up_late, given_up_on
 from nbfutures.runtime.names import template_of
 from nbfutures.runtime.outcomes import problem_of
 from nbfutures.runtime.shared_loop import PATIENCE_SECONDS, run_shared
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
-    from nbfutures.runtime.lanes.lane_work import LaneWork
+    from nbfutures.runtime.lanes.lane import LaneWork
 
 __all__ = ["LaneWindow"]
 

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbfutures.errors import InvalidOptionError, LimitError, NbfuturesError, ServerUnreachableError, UnknownLimitError
-from nbfutures.runtime.limits.keeper import holders
+from nbfutures.runtime.limits.slot_leases import holders
 
 if TYPE_CHECKING:
     from collections.abc import Callable

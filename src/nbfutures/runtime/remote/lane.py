@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nbfutures.runtime.limits.no_limit import NoLimit
     from nbfutures.runtime.remote.contracts import Connection
-    from nbfutures.runtime.remote.mark import Mark
+    from nbfutures.runtime.remote.crash_recovery import Mark
     from nbfutures.runtime.remote.window import Supply
 
 __all__ = ["RemoteLane"]

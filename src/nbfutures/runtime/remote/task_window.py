@@ -12,11 +12,16 @@ from prefect.exceptions import UpstreamTaskError
 from nbfutures.errors import ItemSkippedError, PicklingError
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.outcomes import Observed
-from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, out_of_time, worker_died
+from nbfutures.runtime.remote.crash_recovery import (
+    GRACE_SECONDS,
+    Silence,
+    cancelled_in_mid_run,
+    out_of_time,
+    worker_died,
+)
 from nbfutures.runtime.remote.given import Sealer
 from nbfutures.runtime.remote.observing import Ticket, observe_elsewhere
 from nbfutures.runtime.remote.packing import pack_function, unpicklable_argument, unsendable_value
-from nbfutures.runtime.remote.silence import Silence
 from nbfutures.runtime.tasks.task_window import TaskWindow
 
 if TYPE_CHECKING:

@@ -14,15 +14,25 @@ from typing import TYPE_CHECKING, Any
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.jobs.job_note import JobNote
 from nbfutures.runtime.lanes.lane import NOTHING
-from nbfutures.runtime.lanes.late import give_up_late
+from nbfutures.runtime.lanes.timeouts import give_up_late
 from nbfutures.runtime.names import template_of
 from nbfutures.runtime.outcomes import problem_of
-from nbfutures.runtime.remote.endings import GRACE_SECONDS, cancelled_in_mid_run, no_worker, out_of_time, worker_died
+from nbfutures.runtime.remote.crash_recovery import (
+    GRACE_SECONDS,
+    READING,
+    RUNNING,
+    SEVERAL,
+    TELLING,
+    Mark,
+    Silence,
+    cancelled_in_mid_run,
+    no_worker,
+    out_of_time,
+    worker_died,
+)
 from nbfutures.runtime.remote.given import Sealer
 from nbfutures.runtime.remote.lane import RemoteLane
-from nbfutures.runtime.remote.mark import READING, RUNNING, SEVERAL, TELLING, Mark
 from nbfutures.runtime.remote.packing import pack_arguments, pack_function
-from nbfutures.runtime.remote.silence import Silence
 from nbfutures.runtime.remote.surroundings import Surroundings
 from nbfutures.runtime.remote.worker import run_remote_lane
 
@@ -34,7 +44,7 @@ if TYPE_CHECKING:
     from nbfutures.runtime.contracts import Run
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
-    from nbfutures.runtime.lanes.lane_work import LaneWork
+    from nbfutures.runtime.lanes.lane import LaneWork
     from nbfutures.runtime.remote.contracts import RemoteRunner
 
 __all__ = ["LaneSettings", "RemoteWindow", "Supply"]

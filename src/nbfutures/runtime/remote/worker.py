@@ -23,17 +23,15 @@ from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime import capture
 from nbfutures.runtime.item_pipes import redirected_descriptors, runs_alone
 from nbfutures.runtime.lanes.async_lane import AsyncLane
-from nbfutures.runtime.lanes.lane import NOTHING, Lane
-from nbfutures.runtime.lanes.lane_work import LaneWork
+from nbfutures.runtime.lanes.lane import NOTHING, Lane, LaneWork
 from nbfutures.runtime.limits.awaited import awaited_limits
 from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.processes.start import can_talk
+from nbfutures.runtime.remote.crash_recovery import READING, SEVERAL, TELLING, Marked, open_mark
 from nbfutures.runtime.remote.given import Given, Opener
-from nbfutures.runtime.remote.mark import READING, SEVERAL, TELLING, Marked, open_mark
-from nbfutures.runtime.remote.modules import note_modules
 from nbfutures.runtime.remote.packing import pack_outcomes, unpack, unreadable_arguments, words
-from nbfutures.runtime.remote.surroundings import settle_in
+from nbfutures.runtime.remote.surroundings import note_modules, settle_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -85,8 +85,8 @@ def stop_workers() -> None:
     """End the worker processes that no job uses, and let go of clusters: the kernel's own end, with what runs there."""
     for name in (
         "nbfutures.runtime.runners.processes",
-        "nbfutures.runtime.clusters.dask",
-        "nbfutures.runtime.clusters.ray",
+        "nbfutures.runtime.runners.dask",
+        "nbfutures.runtime.runners.ray",
     ):
         # What was never loaded has started nothing.
         module = sys.modules.get(name)

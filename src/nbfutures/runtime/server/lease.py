@@ -25,8 +25,8 @@ import filelock
 from nbfutures.errors import ServerStartError
 from nbfutures.runtime.process_lock import ProcessLock, is_held
 from nbfutures.runtime.server import server_state
-from nbfutures.runtime.server.abandoned import ENDED, OPEN
 from nbfutures.runtime.server.health import Health, check_health, lets_in
+from nbfutures.runtime.server.orphaned_runs import ENDED, OPEN
 
 if TYPE_CHECKING:
     from types import TracebackType

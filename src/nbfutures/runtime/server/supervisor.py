@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final
 from nbfutures.runtime.prefect_logging import with_prefects_own_logging
 from nbfutures.runtime.process_lock import ProcessLock
 from nbfutures.runtime.server import server_state
-from nbfutures.runtime.server.abandoned import tell_crashed
 from nbfutures.runtime.server.health import lets_in
+from nbfutures.runtime.server.orphaned_runs import tell_crashed
 from nbfutures.runtime.server.server_state import LOOPBACK, ServerRecord
 
 if TYPE_CHECKING:

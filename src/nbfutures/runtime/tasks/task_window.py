@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from prefect.utilities.callables import collapse_variadic_parameters, get_parameter_defaults
@@ -12,14 +13,15 @@ from prefect.utilities.callables import collapse_variadic_parameters, get_parame
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.runtime.item_frames import forget_locals
-from nbfutures.runtime.lanes.late import GRACE_SECONDS, STUCK_LOOP, given_up_on
+from nbfutures.runtime.lanes.timeouts import GRACE_SECONDS, STUCK_LOOP, given_up_on
 from nbfutures.runtime.outcomes import LEFT, Observed, outcome_of
 from nbfutures.runtime.runners.threads import ThreadsRunner
 from nbfutures.runtime.tasks.cache_keys import UncachedNote
-from nbfutures.runtime.tasks.cancelling import take_back
 from nbfutures.runtime.tasks.observing import observe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from prefect.futures import PrefectFuture
     from prefect.task_runners import TaskRunner
     from prefect.tasks import Task
@@ -29,7 +31,21 @@ if TYPE_CHECKING:
     from nbfutures.runtime.dispatcher import Dispatcher
     from nbfutures.runtime.feed import Feed
 
-__all__ = ["PreparedTask", "TaskWindow"]
+__all__ = ["PreparedTask", "TaskWindow", "take_back"]
+
+
+def take_back(futures: Iterable[PrefectFuture[Any]]) -> None:
+    """Cancel what no worker has started, where the runner can. Does not block.
+
+    Args:
+        futures: Futures of Prefect's runners.
+    """
+    # Prefect makes the coroutine of an async task when it is submitted: that of one which is taken back has no use.
+    warnings.filterwarnings("ignore", "coroutine 'run_task_async' was never awaited", RuntimeWarning)
+    for future in futures:
+        wrapped = getattr(future, "wrapped_future", None)
+        if wrapped is not None:
+            wrapped.cancel()
 
 
 class TaskWindow:

@@ -12,14 +12,14 @@ from nbfutures.errors import ItemCancelledError
 from nbfutures.model.item import Item
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.api_loop import api_loop
-from nbfutures.runtime.background.attendance import Attendance
 from nbfutures.runtime.background.delayed import DelayedFuture
-from nbfutures.runtime.background.left import tell_cancelled
 from nbfutures.runtime.background.records import mark_cancelled
+from nbfutures.runtime.background.runs import tell_cancelled
+from nbfutures.runtime.background.worker_presence import Attendance
 from nbfutures.runtime.jobs.job_note import JobNote
 from nbfutures.runtime.outcomes import id_of, outcome_of, outcome_of_call
 from nbfutures.runtime.tasks.cache_keys import UncachedNote
-from nbfutures.runtime.tasks.cancelling import take_back
+from nbfutures.runtime.tasks.task_window import take_back
 
 if TYPE_CHECKING:
     import concurrent.futures

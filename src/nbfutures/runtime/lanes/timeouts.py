@@ -9,7 +9,7 @@ from nbfutures.errors import ItemTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nbfutures.runtime.lanes.lane_work import LaneWork
+    from nbfutures.runtime.lanes.lane import LaneWork
 
 __all__ = ["GRACE_SECONDS", "STUCK_LOOP", "STUCK_THREAD", "give_up_late", "given_up_on", "timed_out"]
 

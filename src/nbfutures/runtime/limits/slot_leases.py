@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from contextvars import Context
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from nbfutures.errors import LimitError
@@ -16,16 +16,82 @@ from nbfutures.model.limits import Holder
 from nbfutures.runtime.jobs.job_note import JobNote
 from nbfutures.runtime.limits.no_limit import NoLimit
 from nbfutures.runtime.limits.note import waiting_for
-from nbfutures.runtime.limits.steps import Acquire, End, Lease, Lose, Release, Renew, Turn, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from uuid import UUID
 
     from nbfutures.model.limits import LimitRecord
     from nbfutures.runtime.contracts import Run
-    from nbfutures.runtime.limits.steps import Step
 
 __all__ = ["Keeper", "holders"]
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """Slots that Prefect has given, until it is not renewed. Times are those of a clock that only goes forward."""
+
+    id: UUID
+    slots: int
+    since: float
+    """When it was given, or its last turn began."""
+    renewed: float
+    """When it was renewed last."""
+    next_renewal: float
+    """When that is to be done again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """Ask for up to so many slots more."""
+
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give back a lease, which has been taken out."""
+
+    lease: Lease
+    is_turn: bool = False
+    """Whether that is to let others go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Renew a lease."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """See whether others may wait for a lease that has been held for long."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """Forget a lease, which has been taken out: it could not be renewed in time."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing for so many seconds, or until something changes."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Nothing is left to be done."""
+
+
+Step = Acquire | Release | Renew | Turn | Lose | Wait | End
+
 
 LEASE_SECONDS = 60.0
 """Prefect takes slots back from who has not renewed them for so long: a kernel that died. Prefect takes no less."""

@@ -9,17 +9,29 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterId
 from prefect.results import ResultRecord  # type: ignore[attr-defined]
 
-from nbfutures.runtime.background.reading import read_by_id
-
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import State
+    from prefect.client.schemas.objects import State, TaskRun
 
-__all__ = ["Endings", "read_endings"]
+__all__ = ["Endings", "read_by_id", "read_endings"]
+
+_PAGE = 200
+
+
+async def read_by_id(client: PrefectClient, ids: Sequence[UUID]) -> list[TaskRun]:
+    """Return those of some task runs that are there."""
+    made: list[TaskRun] = []
+    for start in range(0, len(ids), _PAGE):
+        wanted = TaskRunFilter(id=TaskRunFilterId(any_=list(ids[start : start + _PAGE])))
+        made += await client.read_task_runs(task_run_filter=wanted, limit=_PAGE)
+    return made
+
 
 _LOOK_SECONDS = 3.0
 _LATE_SECONDS = 5.0
