@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbfutures.model.outcome import ATOMS
 from nbfutures.runtime.remote.by_value import is_importable
-from nbfutures.runtime.remote.packing import Pickler
+from nbfutures.runtime.remote.pickling import Pickler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

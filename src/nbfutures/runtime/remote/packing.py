@@ -8,17 +8,13 @@ import io
 import itertools
 import operator
 import pickle
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-import cloudpickle
 
 from nbfutures.errors import PicklingError
 from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
-from nbfutures.runtime.remote.by_value import mend_cloudpickle
-from nbfutures.runtime.remote.exceptions import in_pieces, reduce_exception, reduce_traceback
 from nbfutures.runtime.remote.given import Sealer, cannot_change
 from nbfutures.runtime.remote.holdings import can_be_packed, unpicklable_part
+from nbfutures.runtime.remote.pickling import Pickler, in_pieces
 from nbfutures.runtime.remote.weighing import weigh
 
 if TYPE_CHECKING:
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
     from nbfutures.runtime.calls.signatures import Layout
 
 __all__ = [
-    "Pickler",
     "carry",
     "pack",
     "pack_arguments",
@@ -46,28 +41,6 @@ __all__ = [
     "unsendable_value",
     "words",
 ]
-
-
-class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """Pickles also functions and classes that are defined in a notebook, and exceptions whole.
-
-    Args:
-        file: What is written to.
-        take_buffer: As `pickle.Pickler`'s `buffer_callback`.
-    """
-
-    def __init__(self, file: Any, take_buffer: Any = None) -> None:
-        mend_cloudpickle()
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=take_buffer)
-        self._laid_out: set[int] = set()
-
-    def reducer_override(self, obj: Any) -> Any:
-        """Return how to pickle an object, or `NotImplemented` for what others know better."""
-        if isinstance(obj, BaseException):
-            return reduce_exception(obj, self._laid_out)
-        if type(obj) is TracebackType:
-            return reduce_traceback(obj)
-        return super().reducer_override(obj)
 
 
 _SHOWN = 200

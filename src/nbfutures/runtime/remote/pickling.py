@@ -1,4 +1,4 @@
-"""Exceptions as they go to another process: whole, whatever their classes make of pickling.
+"""Pickling for other processes; exceptions go whole, whatever their classes make of pickling.
 
 An exception is taken apart here, and put together again without a call of its own `__init__` or `__reduce__`: class,
 `args`, attributes, what C keeps of it (`SyntaxError.text`, `OSError.errno`), notes, causes, members and traceback.
@@ -15,14 +15,17 @@ import pickle
 import types
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import cloudpickle
+
 from nbfutures.model.outcome import ATOMS
 from nbfutures.runtime.item_frames import related
+from nbfutures.runtime.remote.by_value import mend_cloudpickle
 from nbfutures.runtime.remote.weighing import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NotSent", "Pieces", "in_pieces", "reduce_exception", "reduce_traceback"]
+__all__ = ["NotSent", "Pickler", "Pieces", "in_pieces", "reduce_exception", "reduce_traceback"]
 
 _MOST_OBJECT_BYTES = 64 * 1024
 """What an `AttributeError` was raised about goes along up to this size: it may be a table of a gigabyte."""
@@ -567,3 +570,25 @@ def _is_tame(cls: Any) -> bool:
         and not _kind_of(cls).is_opaque
         and not any("__init_subclass__" in vars(one) for one in cls.__mro__ if one is not object)
     )
+
+
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """Pickles also functions and classes that are defined in a notebook, and exceptions whole.
+
+    Args:
+        file: What is written to.
+        take_buffer: As `pickle.Pickler`'s `buffer_callback`.
+    """
+
+    def __init__(self, file: Any, take_buffer: Any = None) -> None:
+        mend_cloudpickle()
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=take_buffer)
+        self._laid_out: set[int] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how to pickle an object, or `NotImplemented` for what others know better."""
+        if isinstance(obj, BaseException):
+            return reduce_exception(obj, self._laid_out)
+        if type(obj) is types.TracebackType:
+            return reduce_traceback(obj)
+        return super().reducer_override(obj)
