@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from nbfutures.runtime.cpus import usable_cpus
+from nbfutures.engine.cpus import usable_cpus
 
 __all__ = ["conditions"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.fresh_process import ContenderError
-from nbfutures.runtime.server import server_state
+from nbfutures.prefect.server import server_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ def _wait_for_end() -> None:
 @contextmanager
 def _held_here() -> Iterator[None]:
     from benchmarks.contenders.warm import warm_session
-    from nbfutures.runtime.session import get_session
+    from nbfutures.prefect.session import get_session
 
     warm_session()
     try:

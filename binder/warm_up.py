@@ -11,9 +11,9 @@ import sys
 import threading
 import time
 
-from nbfutures.runtime.process_lock import is_held
-from nbfutures.runtime.server.lease import lease_server
-from nbfutures.runtime.server.server_state import state_directory
+from nbfutures.engine.process_lock import is_held
+from nbfutures.prefect.server.lease import lease_server
+from nbfutures.prefect.server.server_state import state_directory
 
 STOP_TIMEOUT = 60.0  # seconds
 

@@ -49,14 +49,14 @@ def user(request, tmp_path_factory):
         if any(map(_needs_server, request.session.items)):
             api.warm_up()
         yield directory
-        if "nbfutures.runtime.session" in sys.modules:
+        if "nbfutures.prefect.session" in sys.modules:
             _end_session()
 
 
 def _end_session():
     """End the jobs while the server is still there for their last states; it stops by itself, after this process."""
     from nbfutures import api
-    from nbfutures.runtime.session import get_session
+    from nbfutures.prefect.session import get_session
 
     for run in get_session().jobs:
         run.cancel()
@@ -71,7 +71,7 @@ def _end_session():
 @pytest.fixture(scope="session")
 def server(user):
     """The session of this process, connected to the embedded Prefect server that all tests share."""
-    from nbfutures.runtime.session import get_session
+    from nbfutures.prefect.session import get_session
 
     session = get_session()
     session.wait_until_ready()

@@ -1,8 +1,8 @@
 """Which module may import which: read from the source, imports inside functions and for type checking included.
 
-    errors <- model <- { runtime | views } <- api <- { magics, launcher, lessons, testing, __main__ }
+    errors <- model <- { engine <- prefect | views } <- api <- { magics, launcher, lessons, testing, __main__ }
 
-`runtime` and `views` do not see each other, and no modules import one another in a circle, however long.
+`engine` knows no Prefect, `views` sees neither of the two, and no modules import one another in a circle, however long.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ ROOT = ""
 """The layer of the package's `__init__`. It may name any module, since it loads each on first use only, and it counts
 in no circle; so that it hides nothing, no module takes a name from it."""
 
-BELOW_API = {"errors", "model", "runtime", "views"}
+BELOW_API = {"errors", "model", "engine", "prefect", "views"}
 SURFACE = {"magics", "launcher", "lessons", "testing", "__main__"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
     "model": {"errors"},
-    "runtime": {"errors", "model"},
+    "engine": {"errors", "model"},
+    "prefect": {"errors", "model", "engine"},
     "views": {"errors", "model"},
     "api": BELOW_API,
     **dict.fromkeys(SURFACE, BELOW_API | {"api"}),
@@ -44,7 +45,7 @@ STDLIB_ONLY = {"_version", "errors", "model"}
 BESIDES = {"msgspec": ("nbfutures.model.outcome",)}
 
 HOMES = {
-    "prefect": {"runtime"},
+    "prefect": {"prefect"},
     "pandas": {"views", "launcher"},
     "matplotlib": {"views", "launcher"},
     "ipywidgets": {"views", "launcher"},
@@ -197,10 +198,11 @@ ALLOWED = {
     "errors": "import json",
     "model__item": "from pkg.errors import E\nfrom pkg._version import __version__",
     "_version": "",
-    "runtime__feed": "import prefect.futures\nimport prefect_dask\nfrom ..model import item",
-    "runtime__session": "from . import feed\nimport numpy",
+    "engine__queue": "import numpy\nfrom ..model import item",
+    "prefect__feed": "import prefect.futures\nimport prefect_dask\nfrom ..engine import queue",
+    "prefect__session": "from . import feed\nimport numpy",
     "views__text": "import pandas as pd\nfrom IPython.display import HTML\nimport pkg.model.item",
-    "api": "from pkg.runtime.feed import f\nfrom pkg.views import text\nfrom pkg import errors",
+    "api": "from pkg.prefect.feed import f\nfrom pkg.views import text\nfrom pkg import errors",
     "magics": "from IPython.core.magic import Magics\nfrom pkg.api import run",
     "launcher": "import ipywidgets, matplotlib.pyplot\nfrom .api import run",
     "__init__": "def __getattr__(name):\n    from pkg import api, magics",
@@ -216,29 +218,31 @@ def test_a_tree_that_keeps_the_rules_passes(tmp_path):
     [
         ("errors", "\nfrom pkg.model import item", 2, "errors imports pkg.model.item; it may import nothing"),
         ("model__item", "from pkg.views.text import show", 1, "model imports pkg.views.text; it may import errors"),
-        ("views__text", "def f():\n    from pkg.runtime.feed import g", 2, "views imports pkg.runtime.feed"),
-        ("runtime__feed", "from ..views import text", 1, "runtime imports pkg.views.text"),
-        ("runtime__feed", "if TYPE_CHECKING:\n    import pkg.api", 2, "runtime imports pkg.api"),
+        ("views__text", "def f():\n    from pkg.prefect.feed import g", 2, "views imports pkg.prefect.feed"),
+        ("prefect__feed", "from ..views import text", 1, "prefect imports pkg.views.text"),
+        ("prefect__feed", "if TYPE_CHECKING:\n    import pkg.api", 2, "prefect imports pkg.api"),
         (
             "views__text",
-            "import importlib\nimportlib.import_module('pkg.runtime.feed')",
+            "import importlib\nimportlib.import_module('pkg.prefect.feed')",
             2,
-            "views imports pkg.runtime",
+            "views imports pkg.prefect",
         ),
+        ("engine__queue", "def f():\n    from pkg.prefect import feed", 2, "engine imports pkg.prefect.feed"),
+        ("engine__queue", "if TYPE_CHECKING:\n    import prefect", 2, "engine imports prefect; only prefect may"),
         ("magics", "from pkg.launcher import form", 1, "magics imports pkg.launcher"),
         ("api", "from pkg import Job", 1, "takes a name from the package's root"),
-        ("api", "import prefect", 1, "api imports prefect; only runtime may"),
+        ("api", "import prefect", 1, "api imports prefect; only prefect may"),
         (
             "views__text",
             "def f():\n    from prefect_dask import x",
             2,
-            "views imports prefect_dask.x; only runtime may",
+            "views imports prefect_dask.x; only prefect may",
         ),
         (
-            "runtime__feed",
+            "prefect__feed",
             "try:\n    import pandas\nexcept E: pass",
             2,
-            "runtime imports pandas; only launcher and views",
+            "prefect imports pandas; only launcher and views",
         ),
         ("launcher", "from IPython import display", 1, "launcher imports IPython.display; only magics and views may"),
         ("model__item", "import numpy", 1, "model imports numpy; it may import the standard library only"),

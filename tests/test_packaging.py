@@ -201,7 +201,7 @@ def test_binder_start_runs_what_it_is_given_whatever_becomes_of_the_server(tmp_p
 
 
 def test_binder_prepares_the_database_of_the_local_server(tmp_path):
-    from nbfutures.runtime.server.server_state import database_file, state_directory
+    from nbfutures.prefect.server.server_state import database_file, state_directory
 
     command = [sys.executable, str(ROOT / "binder" / "warm_up.py"), "--once"]
     subprocess.run(command, check=True, timeout=170, env={**os.environ, "NBFUTURES_HOME": str(tmp_path)})

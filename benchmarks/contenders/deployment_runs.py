@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from benchmarks.counting_proxy import CountingProxy
-from nbfutures.runtime.server.lease import lease_server
+from nbfutures.prefect.server.lease import lease_server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -116,7 +116,7 @@ def _send_what_is_left() -> None:
 
 def _start(name: str, items: int) -> Job:
     import nbfutures as nbf
-    from nbfutures.runtime.deployments import window
+    from nbfutures.prefect.deployments import window
 
     # What is behind the proxy is the local server, for which they are made one by one.
     window._MAKERS = window._LOCAL_MAKERS

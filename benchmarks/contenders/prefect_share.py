@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.contenders import with_settings
 from benchmarks.counting_proxy import CountingProxy
-from nbfutures.runtime.server.lease import lease_server
+from nbfutures.prefect.server.lease import lease_server
 
 __all__ = ["measure"]
 

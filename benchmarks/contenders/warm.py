@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nbfutures.runtime.session import get_session
+from nbfutures.prefect.session import get_session
 
 __all__ = ["warm_session"]
 

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nbfutures._version import __version__
-from nbfutures.runtime.prefect_logging import watch_for_prefect
+from nbfutures.prefect.prefect_logging import watch_for_prefect
 
 if TYPE_CHECKING:
     from nbfutures.api import (
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from nbfutures.errors import NbfuturesError
     from nbfutures.launcher import launcher
     from nbfutures.model.outcome import Outcome, OutcomeKind
-    from nbfutures.runtime.calls.annotations import allow_failure, quote, unmapped
+    from nbfutures.prefect.annotations import allow_failure, quote, unmapped
 
 __all__ = [
     "Job",
@@ -82,7 +82,7 @@ _HOMES = {
     "OutcomeKind": "nbfutures.model.outcome",
     "Serving": "nbfutures.api",
     "Submitter": "nbfutures.api",
-    "allow_failure": "nbfutures.runtime.calls.annotations",
+    "allow_failure": "nbfutures.prefect.annotations",
     "as_completed": "nbfutures.api",
     "attach": "nbfutures.api",
     "dashboard": "nbfutures.api",
@@ -92,7 +92,7 @@ _HOMES = {
     "limits": "nbfutures.api",
     "map": "nbfutures.api",
     "options": "nbfutures.api",
-    "quote": "nbfutures.runtime.calls.annotations",
+    "quote": "nbfutures.prefect.annotations",
     "run": "nbfutures.api",
     "serve": "nbfutures.api",
     "starmap": "nbfutures.api",
@@ -100,7 +100,7 @@ _HOMES = {
     "stop_workers": "nbfutures.api",
     "submit": "nbfutures.api",
     "track": "nbfutures.api",
-    "unmapped": "nbfutures.runtime.calls.annotations",
+    "unmapped": "nbfutures.prefect.annotations",
     "wait": "nbfutures.api",
 }
 

@@ -11,7 +11,7 @@ from tests.claims.proxy import Proxy
 
 import nbfutures as nbf
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
-from nbfutures.runtime.server import server_state
+from nbfutures.prefect.server import server_state
 
 
 def test_an_unknown_runner_is_refused():

@@ -23,7 +23,7 @@ from nbfutures.errors import (
     MapArgumentsError,
     NbfuturesError,
 )
-from nbfutures.runtime.deployments import watcher
+from nbfutures.prefect.deployments import watcher
 
 
 class Deployment:

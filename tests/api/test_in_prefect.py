@@ -18,9 +18,9 @@ from tests.support import eventually
 
 import nbfutures as nbf
 from nbfutures.api import find_job
-from nbfutures.runtime.dispatcher import Dispatcher
-from nbfutures.runtime.flow_runs import flow_watch
-from nbfutures.runtime.flow_runs.summaries import flush_summaries
+from nbfutures.prefect.dispatcher import Dispatcher
+from nbfutures.prefect.flow_runs import flow_watch
+from nbfutures.prefect.flow_runs.summaries import flush_summaries
 
 
 @pytest.fixture

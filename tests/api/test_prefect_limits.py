@@ -82,8 +82,8 @@ def test_a_name_that_prefect_refuses_is_told_in_its_words():
 
 def test_where_prefect_does_not_answer_the_waiting_has_an_end(monkeypatch):
     never = threading.Event()
-    monkeypatch.setattr("nbfutures.runtime.limits.prefect_limits.read_all", lambda *_: never.wait(120))
-    monkeypatch.setattr("nbfutures.runtime.limits.admin.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("nbfutures.prefect.limits.prefect_limits.read_all", lambda *_: never.wait(120))
+    monkeypatch.setattr("nbfutures.prefect.limits.admin.ANSWER_SECONDS", 0.3)
     with pytest.raises(ServerUnreachableError, match="did not answer"):
         nbf.limits()
     never.set()
@@ -207,7 +207,7 @@ def test_short_items_do_not_ask_prefect_each(requests_to_prefect):
 
 def test_a_job_that_holds_all_slots_lets_one_of_the_same_kernel_go_first(monkeypatch):
     # Not for other programs, which take their time.
-    monkeypatch.setattr("nbfutures.runtime.limits.slot_leases.TURN_SECONDS", 3600)
+    monkeypatch.setattr("nbfutures.prefect.limits.slot_leases.TURN_SECONDS", 3600)
     nbf.limit("db", 1)
     limited = nbf.options(workers=1, limit="db")
 
@@ -224,7 +224,7 @@ def test_a_job_that_holds_all_slots_lets_one_of_the_same_kernel_go_first(monkeyp
 
 
 def test_a_job_that_holds_all_slots_lets_other_programs_go_first(monkeypatch):
-    monkeypatch.setattr("nbfutures.runtime.limits.slot_leases.TURN_SECONDS", 0.3)
+    monkeypatch.setattr("nbfutures.prefect.limits.slot_leases.TURN_SECONDS", 0.3)
     nbf.limit("db", 1)
     job = nbf.options(workers=1, limit="db").map(lambda _: time.sleep(0.02), range(10_000))
     eventually(lambda: in_use("db") == 1)

@@ -13,8 +13,8 @@ from prefect.context import TagsContext
 from tests.support import eventually
 
 import nbfutures as nbf
+from nbfutures.engine.shared_loop import BoundedLoop, SharedLoop, shared_loop
 from nbfutures.errors import ItemTimeoutError
-from nbfutures.runtime.shared_loop import BoundedLoop, SharedLoop, shared_loop
 
 asynchronous = pytest.mark.kinds("async function", "async task")
 kinds = pytest.mark.parametrize("make", [lambda fn: fn, task], ids=["function", "task"])
@@ -123,7 +123,7 @@ def test_an_item_that_blocks_the_loop_is_given_up_on_and_others_have_another_loo
 
 def test_an_item_that_blocks_without_a_timeout_does_not_hold_up_other_jobs(monkeypatch):
     for module in ("shared_loop", "lanes.lane_window"):
-        monkeypatch.setattr(f"nbfutures.runtime.{module}.PATIENCE_SECONDS", 0.5)
+        monkeypatch.setattr(f"nbfutures.prefect.{module}.PATIENCE_SECONDS", 0.5)
     unblock, blocks = threading.Event(), threading.Event()
 
     async def block(x):

@@ -11,8 +11,8 @@ from tests.support import eventually, holds_for
 
 import nbfutures as nbf
 from nbfutures.errors import NbfuturesError
-from nbfutures.runtime.background import attach
-from nbfutures.runtime.background.api_loop import api_loop
+from nbfutures.prefect.background import attach
+from nbfutures.prefect.background.api_loop import api_loop
 
 KERNEL = """
 import sys

@@ -14,7 +14,7 @@ from tests.support import eventually
 import nbfutures as nbf
 from nbfutures.errors import InvalidOptionError, ItemCancelledError, MapArgumentsError, NbfuturesError, PicklingError
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.runtime.background.api_loop import api_loop
+from nbfutures.prefect.background.api_loop import api_loop
 
 pytestmark = pytest.mark.usefixtures("served")
 
@@ -217,7 +217,7 @@ def test_a_job_cannot_be_paused_and_says_why(background, notebook, gate):
 
 
 def test_values_come_back_where_no_event_is_heard(background, notebook, monkeypatch):
-    from nbfutures.runtime.background import watcher
+    from nbfutures.prefect.background import watcher
 
     def refuse(**_):
         raise ConnectionError
@@ -228,7 +228,7 @@ def test_values_come_back_where_no_event_is_heard(background, notebook, monkeypa
 
 
 def test_events_that_are_told_twice_count_as_one_attempt(background, notebook, monkeypatch):
-    from nbfutures.runtime.background.watcher import RunWatcher
+    from nbfutures.prefect.background.watcher import RunWatcher
 
     take = RunWatcher._take_event
 

@@ -12,7 +12,7 @@ from tests.support import eventually
 
 import nbfutures as nbf
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError, WorkerDiedError
-from nbfutures.runtime.background import service
+from nbfutures.prefect.background import service
 
 FIRST = """
 from prefect import task

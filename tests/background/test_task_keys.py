@@ -10,7 +10,7 @@ from prefect import flow, task
 from tests.background.conftest import define
 
 import nbfutures as nbf
-from nbfutures.runtime.background.task_keys import steady_key
+from nbfutures.prefect.background.task_keys import steady_key
 
 CELL = """
 from prefect import task
@@ -60,7 +60,7 @@ def test_a_key_follows_from_the_code_and_not_from_where_it_stands():
 
 def test_a_key_is_the_same_in_each_process():
     source = "from prefect import task\n@task\ndef pick(x): return [y in {'a', 'b', 'c'} for y in (x,)]"
-    told = "from nbfutures.runtime.background.task_keys import steady_key; print(steady_key(pick))"
+    told = "from nbfutures.prefect.background.task_keys import steady_key; print(steady_key(pick))"
     code = f"exec(compile({source!r}, '<cell>', 'exec')); {told}"
     keys = {
         subprocess.run(

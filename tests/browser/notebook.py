@@ -31,8 +31,8 @@ async def pass_gate_async(gate):
         await asyncio.sleep(0.01)
 
 def end_jobs():
-    from nbfutures.runtime.jobs.job_waiting import wait
-    from nbfutures.runtime.session import get_session
+    from nbfutures.engine.job_waiting import wait
+    from nbfutures.prefect.session import get_session
     for run in get_session().jobs:
         run.cancel()
     for run in get_session().jobs:

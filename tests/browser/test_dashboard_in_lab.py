@@ -140,7 +140,7 @@ def test_on_a_hub_prefect_comes_through_jupyters_server(hub):
     page.wait_for_url(f"{jupyter.url.removesuffix('/user/ada/')}{url}**", timeout=120_000)
     expect(page.get_by_text("squares").first).to_be_visible(timeout=120_000)
     secret = notebook.ask(
-        "__import__('nbfutures.runtime.session').runtime.session.get_session().lease.address.auth.partition(':')[2]"
+        "__import__('nbfutures.prefect.session').prefect.session.get_session().lease.address.auth.partition(':')[2]"
     )
     notebook.save()
     expect_no_secret(secret, notebook, lab.page)

@@ -174,7 +174,7 @@ def interrupt_when_waiting():
     while True:
         frame = sys._current_frames()[main]
         while frame is not None:
-            if frame.f_globals.get("__name__") == "nbfutures.runtime.jobs.job_waiting":
+            if frame.f_globals.get("__name__") == "nbfutures.engine.job_waiting":
                 os.kill(os.getpid(), signal.SIGINT)
                 return
             frame = frame.f_back

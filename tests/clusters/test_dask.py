@@ -92,7 +92,7 @@ def test_the_notebooks_own_client_is_used_where_there_is_one(scheduler):
 
 
 def test_an_address_at_which_nobody_answers_ends_the_job_and_says_what_to_do(monkeypatch):
-    monkeypatch.setattr("nbfutures.runtime.runners.dask._CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("nbfutures.prefect.runners.dask._CONNECT_SECONDS", 0.5)
     job = nbf.options(runner="dask", address="tcp://127.0.0.1:9").map(abs, range(3))
     assert job.wait(120)
     with pytest.raises(ClusterUnreachableError, match=r"No Dask scheduler answers at tcp://127.0.0.1:9.*leave address"):

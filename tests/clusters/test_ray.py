@@ -20,7 +20,7 @@ from tests.support import eventually
 
 import nbfutures as nbf
 from nbfutures.errors import ClusterUnreachableError, ItemTimeoutError
-from nbfutures.runtime.runners import ray as clusters
+from nbfutures.prefect.runners import ray as clusters
 
 on_ray = nbf.options(runner="ray", workers=2)
 

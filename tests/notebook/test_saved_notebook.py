@@ -9,7 +9,7 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-from nbfutures.runtime.server.lease import lease_server
+from nbfutures.prefect.server.lease import lease_server
 
 CELLS = {
     "load": "%load_ext nbfutures\nimport nbfutures as nbf",

@@ -15,8 +15,8 @@ import weakref
 
 import pytest
 
-from nbfutures.runtime import capture
-from nbfutures.runtime.capture import CAPTURE_LIMIT, OutputSink
+from nbfutures.engine import capture
+from nbfutures.engine.capture import CAPTURE_LIMIT, OutputSink
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +215,7 @@ def test_a_process_without_streams_is_left_without(monkeypatch):
 
 ENDS_MEANWHILE = """
 import sys
-from nbfutures.runtime import capture
+from nbfutures.engine import capture
 
 class Ends:
     def __str__(self):

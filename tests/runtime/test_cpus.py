@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nbfutures.runtime.cpus import cgroup_cpus, inner_threads, usable_cpus
+from nbfutures.engine.cpus import cgroup_cpus, inner_threads, usable_cpus
 
 
 def cgroups(tmp_path, own, files):
@@ -41,7 +41,7 @@ def test_without_cgroups_there_is_no_quota(tmp_path):
 
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="takes taskset, of util-linux")
 def test_a_process_that_is_bound_to_one_cpu_has_one_worker():
-    code = "from nbfutures.runtime.runners import default_workers as w; print(w('processes'), w('dask'), w('threads'))"
+    code = "from nbfutures.prefect.runners import default_workers as w; print(w('processes'), w('dask'), w('threads'))"
     done = subprocess.run(
         ["taskset", "-c", "0", sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

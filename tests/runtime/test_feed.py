@@ -11,7 +11,7 @@ from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.states import Completed
 from tests.support import eventually
 
-from nbfutures.runtime.feed import Feed
+from nbfutures.prefect.feed import Feed
 
 
 def future():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbfutures.runtime.limits.slot_leases import (
+from nbfutures.prefect.limits.slot_leases import (
     GAP_SECONDS,
     LEASE_SECONDS,
     LINGER_SECONDS,

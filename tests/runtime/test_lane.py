@@ -9,13 +9,13 @@ import weakref
 
 import pytest
 
+from nbfutures.engine.work_queue import WorkQueue
 from nbfutures.errors import ItemTimeoutError
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.runtime.calls.work import map_work
-from nbfutures.runtime.lanes.async_lane import AsyncLane
-from nbfutures.runtime.lanes.lane import Lane, LaneWork
-from nbfutures.runtime.work_queue import WorkQueue
+from nbfutures.prefect.lanes.async_lane import AsyncLane
+from nbfutures.prefect.lanes.lane import Lane, LaneWork
+from nbfutures.prefect.work import map_work
 
 
 def lane_of(fn, items, slots=1, **options):

@@ -24,10 +24,10 @@ from prefect.utilities.callables import (
 )
 from prefect.utilities.engine import resolve_inputs_sync
 
+from nbfutures.engine.calls.mapping import map_calls
+from nbfutures.engine.calls.signatures import bind
 from nbfutures.errors import MapArgumentsError
-from nbfutures.runtime.calls.mapping import map_calls
-from nbfutures.runtime.calls.signatures import bind
-from nbfutures.runtime.calls.work import map_work, name_of, submit_work
+from nbfutures.prefect.work import map_work, name_of, submit_work
 
 
 def add(x, y=1, *, z=0):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from prefect.states import Completed, Running
 
-from nbfutures.runtime.outcomes import Observed
+from nbfutures.prefect.outcomes import Observed
 
 
 def test_each_state_is_one_attempt_however_often_and_in_whatever_way_it_is_told():

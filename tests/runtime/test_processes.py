@@ -28,7 +28,7 @@ from nbfutures.errors import (
     PicklingError,
     WorkerDiedError,
 )
-from nbfutures.runtime.runners import processes as pool
+from nbfutures.prefect.runners import processes as pool
 
 gate = file_gate.gate
 in_processes = nbf.options(runner="processes", workers=2)

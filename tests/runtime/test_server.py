@@ -20,13 +20,13 @@ import psutil
 import pytest
 from tests.support import eventually, holds_for
 
+from nbfutures.engine.process_lock import ProcessLock, is_held
 from nbfutures.errors import ServerStartError
-from nbfutures.runtime.process_lock import ProcessLock, is_held
-from nbfutures.runtime.server import lease as server
-from nbfutures.runtime.server.health import authorization
-from nbfutures.runtime.server.lease import ServerLease, check_health, lease_server, server_state
-from nbfutures.runtime.server.orphaned_runs import open_runs, tell_crashed
-from nbfutures.runtime.server.supervisor import server_environment
+from nbfutures.prefect.server import lease as server
+from nbfutures.prefect.server.health import authorization
+from nbfutures.prefect.server.lease import ServerLease, check_health, lease_server, server_state
+from nbfutures.prefect.server.orphaned_runs import open_runs, tell_crashed
+from nbfutures.prefect.server.supervisor import server_environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no local server on Windows")
 
@@ -35,7 +35,7 @@ START = 170.0  # seconds; the first start on a busy machine
 KERNEL = """
 import sys, time
 from pathlib import Path
-from nbfutures.runtime.server.lease import lease_server
+from nbfutures.prefect.server.lease import lease_server
 print("imported", flush=True)
 sys.stdin.readline()
 began = time.perf_counter()
@@ -93,7 +93,7 @@ def _with_commands(home):
         # One may end while it is asked.
         with contextlib.suppress(psutil.Error):
             command = process.cmdline()
-            if "nbfutures.runtime.server.supervisor" in command and (
+            if "nbfutures.prefect.server.supervisor" in command and (
                 state in command or process.environ().get("PREFECT_HOME", "").startswith(state)
             ):
                 found.append((process, command))
@@ -451,7 +451,7 @@ def test_a_lock_is_free_when_its_process_was_killed_though_a_forked_child_lives(
     code = """
 import os, signal, sys
 from pathlib import Path
-from nbfutures.runtime.process_lock import ProcessLock
+from nbfutures.engine.process_lock import ProcessLock
 lock = ProcessLock.acquire(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:
@@ -536,7 +536,7 @@ def test_tuning_yields_to_the_users_environment_and_protection_does_not(tmp_path
 
 
 def test_leasing_does_not_import_prefect():
-    code = "import sys; from nbfutures.runtime.server import lease, supervisor; sys.exit('prefect' in sys.modules)"
+    code = "import sys; from nbfutures.prefect.server import lease, supervisor; sys.exit('prefect' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,7 +7,7 @@ import pytest
 CODE = """
 import os, signal, socket, sys, time
 import nbfutures as nbf
-from nbfutures.runtime.session import get_session
+from nbfutures.prefect.session import get_session
 from prefect import get_client, task
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 

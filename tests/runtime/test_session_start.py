@@ -8,9 +8,9 @@ import pytest
 from tests.support import eventually
 
 from nbfutures.errors import ServerStartError
-from nbfutures.runtime import session as session_module
-from nbfutures.runtime import shared_client
-from nbfutures.runtime.session import Session
+from nbfutures.prefect import session as session_module
+from nbfutures.prefect import shared_client
+from nbfutures.prefect.session import Session
 
 
 @pytest.fixture

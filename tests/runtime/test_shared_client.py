@@ -10,7 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, temporary_settings
 
 import nbfutures as nbf
-from nbfutures.runtime.shared_client import close_client, shared_client
+from nbfutures.prefect.shared_client import close_client, shared_client
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
 
 from nbfutures.model.ui_place import LOGIN_PAGE, UiPlace
-from nbfutures.runtime.server import server_state
-from nbfutures.runtime.server.health import check_health
-from nbfutures.runtime.server.supervisor import server_environment
-from nbfutures.runtime.ui import flow_run_path, ui_place
+from nbfutures.prefect.server import server_state
+from nbfutures.prefect.server.health import check_health
+from nbfutures.prefect.server.supervisor import server_environment
+from nbfutures.prefect.ui import flow_run_path, ui_place
 
 HUB = {"JUPYTERHUB_SERVICE_PREFIX": "/user/ada/"}
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import eventually
 
-from nbfutures.runtime.work_queue import WorkQueue
+from nbfutures.engine.work_queue import WorkQueue
 
 
 class HandClock:

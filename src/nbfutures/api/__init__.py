@@ -11,13 +11,13 @@ from nbfutures.api.jobs import JobsView
 from nbfutures.api.limits import delete_limit, limit, limits, limits_view
 from nbfutures.api.serving import Serving, serve, served_flows, stop_serving
 from nbfutures.api.submitter import Submitter, attached
+from nbfutures.engine.cpus import inner_threads
 from nbfutures.errors import NbfuturesError
 from nbfutures.model.job_snapshot import JobSnapshot
-from nbfutures.runtime.cpus import inner_threads
-from nbfutures.runtime.deployments.serving import ServedFlow
-from nbfutures.runtime.jobs.waiting import as_completed, wait
-from nbfutures.runtime.runners import default_workers, stop_workers, workers_of
-from nbfutures.runtime.session import get_session
+from nbfutures.prefect.deployments.serving import ServedFlow
+from nbfutures.prefect.jobs.waiting import as_completed, wait
+from nbfutures.prefect.runners import default_workers, stop_workers, workers_of
+from nbfutures.prefect.session import get_session
 from nbfutures.views.display import forget_shell
 
 if TYPE_CHECKING:

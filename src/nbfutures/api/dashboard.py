@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from nbfutures.api.brief_errors import with_brief_errors
 from nbfutures.errors import NbfuturesError
-from nbfutures.runtime.session import get_session
-from nbfutures.runtime.ui import flow_run_path, ui_password, ui_place
+from nbfutures.prefect.session import get_session
+from nbfutures.prefect.ui import flow_run_path, ui_password, ui_place
 from nbfutures.views.dashboard.view import DashboardView
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import threading
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Self, overload
 
+from nbfutures.engine.job_waiting import as_settled, as_settled_async, is_of_an_item, wait, wait_async
 from nbfutures.errors import InvalidOptionError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobEvent, JobPhase, is_turn
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.runtime.jobs.job_waiting import as_settled, as_settled_async, is_of_an_item, wait, wait_async
-from nbfutures.runtime.ui import ui_password
+from nbfutures.prefect.ui import ui_password
 from nbfutures.views.card.live_card import CardSubject, LiveCard
 from nbfutures.views.clean import leaves
 from nbfutures.views.display import LiveDisplay
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from nbfutures.model.dry_run import DryRunReport
     from nbfutures.model.job_snapshot import Counts, JobSnapshot
-    from nbfutures.runtime.jobs.futures import ItemFuture, JobFuture
-    from nbfutures.runtime.jobs.job_run import JobRun
+    from nbfutures.prefect.jobs.futures import ItemFuture, JobFuture
+    from nbfutures.prefect.jobs.job_run import JobRun
     from nbfutures.views.failures import Failure
     from nbfutures.views.frames import DataFrame
     from nbfutures.views.plots import JobPlots
@@ -428,7 +428,7 @@ class Job:
         if not self._run.flow_run_ids:
             return frames.logs([])
         self._run.session.wait_until_ready()
-        from nbfutures.runtime.flow_runs.logs import read_log_lines
+        from nbfutures.prefect.flow_runs.logs import read_log_lines
 
         return frames.logs(read_log_lines(self._run, limit))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nbfutures.api.brief_errors import with_brief_errors
-from nbfutures.runtime.limits import admin
-from nbfutures.runtime.session import get_session
+from nbfutures.prefect.limits import admin
+from nbfutures.prefect.session import get_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

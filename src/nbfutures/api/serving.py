@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.api.brief_errors import with_brief_errors
 from nbfutures.errors import InvalidOptionError, MapArgumentsError
-from nbfutures.runtime.background import serving
-from nbfutures.runtime.calls.work import is_prefect_flow
-from nbfutures.runtime.deployments import serving as deployments
-from nbfutures.runtime.session import get_session
+from nbfutures.prefect.background import serving
+from nbfutures.prefect.deployments import serving as deployments
+from nbfutures.prefect.session import get_session
+from nbfutures.prefect.work import is_prefect_flow
 from nbfutures.views.serving import serving_text
 
 if TYPE_CHECKING:
-    from nbfutures.runtime.background.serving import Service, ServiceStatus
-    from nbfutures.runtime.deployments.serving import ServedFlow
+    from nbfutures.prefect.background.serving import Service, ServiceStatus
+    from nbfutures.prefect.deployments.serving import ServedFlow
 
 __all__ = ["Serving", "serve", "served_flows", "stop_serving"]
 

@@ -9,17 +9,17 @@ from nbfutures.api.brief_errors import note_started, with_brief_errors
 from nbfutures.api.job import Job
 from nbfutures.errors import MapArgumentsError
 from nbfutures.model.options import RUNNERS, JobOptions, check_background
-from nbfutures.runtime.calls.work import CallWork, map_work, name_of, starmap_work, submit_work
-from nbfutures.runtime.deployments.work import NOTHING, DeploymentWork, deployment_work
-from nbfutures.runtime.jobs.dry_run import DryRun
-from nbfutures.runtime.jobs.job_run import JobRun
-from nbfutures.runtime.session import get_session
-from nbfutures.runtime.watching.watched_work import FlowWork, TrackedWork
+from nbfutures.prefect.deployments.work import NOTHING, DeploymentWork, deployment_work
+from nbfutures.prefect.jobs.dry_run import DryRun
+from nbfutures.prefect.jobs.job_run import JobRun
+from nbfutures.prefect.session import get_session
+from nbfutures.prefect.watching.watched_work import FlowWork, TrackedWork
+from nbfutures.prefect.work import CallWork, map_work, name_of, starmap_work, submit_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from nbfutures.runtime.contracts import Work
+    from nbfutures.engine.contracts import Work
 
 __all__ = ["Submitter", "attached"]
 
@@ -153,7 +153,7 @@ def attached(name: str) -> Job:
     """Return a job that another kernel began, see `nbfutures.attach`."""
     session = get_session()
     session.wait_until_ready()
-    from nbfutures.runtime.background.attach import find_job
+    from nbfutures.prefect.background.attach import find_job
 
     work = find_job(name)
     found = work.found

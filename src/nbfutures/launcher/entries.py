@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.engine.calls.futures_in import find_futures
+from nbfutures.engine.calls.iterables import is_mapped_alone
+from nbfutures.engine.calls.prefect_types import stands_for_futures
 from nbfutures.launcher.fields import Field, Kind
 from nbfutures.launcher.references import refer_to
 from nbfutures.launcher.variables import UNKNOWN, fits, is_same, peek
-from nbfutures.runtime.calls.futures_in import find_futures
-from nbfutures.runtime.calls.iterables import is_mapped_alone
-from nbfutures.runtime.calls.prefect_types import stands_for_futures
 from nbfutures.views.clean import error_message, error_name, one_line, plain, short_repr
 
 if TYPE_CHECKING:

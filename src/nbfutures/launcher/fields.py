@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbfutures.errors import MapArgumentsError
-from nbfutures.runtime.calls.work import function_of, is_prefect_task, name_of
+from nbfutures.prefect.work import function_of, is_prefect_task, name_of
 from nbfutures.views.clean import short_repr
 
 if TYPE_CHECKING:

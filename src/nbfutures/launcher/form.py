@@ -434,6 +434,6 @@ def _evaluate(rows: dict[str, Row], wrong: list[Row]) -> list[Argument]:
 def _passed(call: Call, argument: Argument) -> Any:
     if call.verb != "map" or argument.is_mapped or argument.is_scalar:
         return argument.value
-    from nbfutures.runtime.calls.annotations import unmapped
+    from nbfutures.prefect.annotations import unmapped
 
     return unmapped(argument.value)

@@ -12,9 +12,9 @@ import types
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.engine.calls.iterables import is_mapped_alone
 from nbfutures.launcher.fields import Field, Kind
-from nbfutures.runtime.calls.iterables import is_mapped_alone
-from nbfutures.runtime.calls.work import function_of
+from nbfutures.prefect.work import function_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.compilerop import PyCF_MASK
 from IPython.core.error import UsageError
 
-from nbfutures.runtime.event_loop import run_here
-from nbfutures.runtime.flow_cells import FLOW_CELL
+from nbfutures.engine.event_loop import run_here
+from nbfutures.prefect.flow_cells import FLOW_CELL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

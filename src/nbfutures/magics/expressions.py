@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.error import UsageError
 
-from nbfutures.runtime.calls.iterables import Taken, how_taken, is_iterable_type
+from nbfutures.engine.calls.iterables import Taken, how_taken, is_iterable_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

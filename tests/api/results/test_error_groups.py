@@ -108,4 +108,5 @@ def test_the_traceback_of_a_group_has_those_of_its_members_without_the_machinery
     text = job.failure(0).traceback
     assert "one of several" in text
     assert 'raise ValueError("one of several")' in text
-    assert "nbfutures/runtime" not in text
+    assert "nbfutures/engine" not in text
+    assert "nbfutures/prefect" not in text

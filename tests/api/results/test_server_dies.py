@@ -5,7 +5,7 @@ from __future__ import annotations
 CODE = """
 import os, signal, socket, time
 import nbfutures as nbf
-from nbfutures.runtime.session import get_session
+from nbfutures.prefect.session import get_session
 from prefect import get_client, task
 
 def double(x):

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support import eventually
 
 import nbfutures as nbf
-from nbfutures.runtime.cpus import usable_cpus
+from nbfutures.engine.cpus import usable_cpus
 
 processes = nbf.options(runner="processes", workers=2)
 CAPS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"]

@@ -1,0 +1,1 @@
+"""The engine: what runs the items of a job. It knows no Prefect."""

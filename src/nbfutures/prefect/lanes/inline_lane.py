@@ -1,0 +1,131 @@
+"""The windows of the runner `inline`, which have the items called in the thread that asked for the job."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from typing import TYPE_CHECKING, Any
+
+from prefect.task_engine import TaskRunTimeoutError
+from prefect.utilities.timeout import timeout as interrupt_after
+
+from nbfutures.engine.event_loop import await_within, run_here
+from nbfutures.engine.inline_executor import INTERRUPTED, Interrupt
+from nbfutures.engine.timeouts import timed_out
+from nbfutures.errors import ItemCancelledError
+from nbfutures.model.outcome import OutcomeKind
+from nbfutures.prefect.lanes.lane import Lane
+from nbfutures.prefect.lanes.lane_window import LaneWindow
+from nbfutures.prefect.tasks.task_window import TaskWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prefect.tasks import Task
+
+    from nbfutures.engine.contracts import Caller
+    from nbfutures.model.outcome import Outcome
+    from nbfutures.prefect.lanes.lane import LaneWork
+    from nbfutures.prefect.outcomes import Observed
+
+__all__ = ["InlineLane", "InlineLaneWindow", "InlineTaskWindow"]
+
+
+class InlineLane(Lane):
+    """A lane whose items are called in the thread that asked for the job.
+
+    Args:
+        work: What it shares with the job's other lanes.
+        caller: That thread.
+    """
+
+    is_watched = True
+    is_plain = False
+
+    def __init__(self, work: LaneWork, caller: Caller) -> None:
+        super().__init__(work, caller.name)
+        self._caller = caller
+        self._used = 0.0
+
+    @property
+    def cpu_clock(self) -> Callable[[], float]:
+        """What tells the CPU seconds that the items have used in their thread."""
+        return lambda: self._used
+
+    def _call(self, index: int) -> Any:
+        return self._caller.call(functools.partial(self._call_here, index))
+
+    def _call_here(self, index: int) -> Any:
+        began = time.thread_time()
+        try:
+            return super()._call(index)
+        finally:
+            self._used += time.thread_time() - began
+
+    def _attempt(self, index: int) -> Any:
+        work = self.work
+        if not work.work.is_async:
+            made = super()._attempt(index)
+            return run_here(made) if inspect.isawaitable(made) else made
+        limit = work.timeout
+        return run_here(await_within(work.work.call(index), limit, timed_out(limit or 0)))
+
+    def _failure(self, failure: Outcome) -> Outcome:
+        return as_cancelled(failure)
+
+
+class InlineLaneWindow(LaneWindow):
+    """The window of a function's job: one lane, whose items are called in the thread that asked for the job."""
+
+    def _make_lane(self, number: int, slots: int) -> Lane:  # noqa: ARG002 - there is one, for one item at a time
+        assert self._run.caller is not None
+        return InlineLane(self._work, self._run.caller)
+
+
+class InlineTaskWindow(TaskWindow):
+    """The window of a Prefect task's job: one task run at a time, whose function is called in that thread."""
+
+    def _observed(self, task: Task[Any, Any], index: int, seen: Observed) -> Task[Any, Any]:
+        made = super()._observed(task, index, seen)
+        caller, fn, limit = self._run.caller, made.fn, task.timeout_seconds
+        assert caller is not None
+        if made is task:
+            # A generator: calling it runs nothing of it.
+            return task
+
+        def call_here(*args: Any, **kwargs: Any) -> Any:
+            # Prefect's own timeout is for the thread of its engine, which waits.
+            late = TaskRunTimeoutError(f"Scope timed out after {limit} second(s).")
+            if task.isasync:
+                return run_here(await_within(fn(*args, **kwargs), limit, late))
+            with interrupt_after(limit, timeout_exc_type=TaskRunTimeoutError):
+                return fn(*args, **kwargs)
+
+        @functools.wraps(fn)
+        def handed_over(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return caller.call(functools.partial(call_here, *args, **kwargs))
+            except Interrupt as error:
+                # What a coroutine saw of it is that it was cancelled.
+                seen.error = error
+                raise
+
+        # What is left for Prefect is a plain function that waits for that thread, also where it is a coroutine there.
+        del handed_over.__wrapped__
+        handed_over.__signature__ = inspect.signature(fn)  # type: ignore[attr-defined]
+        made.fn = handed_over
+        made.isasync = False
+        return made
+
+    def _ending(self, outcome: Outcome, seen: Observed) -> Outcome | None:
+        told = super()._ending(outcome, seen)
+        return as_cancelled(told) if told is not None else None
+
+
+def as_cancelled(outcome: Outcome) -> Outcome:
+    """Return the outcome of an item that was interrupted as a cancelled one, with the place where that met it."""
+    if not isinstance(outcome.error, Interrupt):
+        return outcome
+    error = ItemCancelledError(INTERRUPTED).with_traceback(outcome.traceback)
+    return outcome.replace(kind=OutcomeKind.CANCELLED, error=error)
