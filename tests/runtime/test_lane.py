@@ -9,13 +9,13 @@ import weakref
 
 import pytest
 
+from nbfutures.engine.async_lane import AsyncLane
+from nbfutures.engine.calls.work import map_work
+from nbfutures.engine.lanes import Lane, LaneWork
 from nbfutures.engine.work_queue import WorkQueue
 from nbfutures.errors import ItemTimeoutError
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.prefect.lanes.async_lane import AsyncLane
-from nbfutures.prefect.lanes.lane import Lane, LaneWork
-from nbfutures.prefect.work import map_work
 
 
 def lane_of(fn, items, slots=1, **options):

@@ -26,8 +26,8 @@ from prefect.utilities.engine import resolve_inputs_sync
 
 from nbfutures.engine.calls.mapping import map_calls
 from nbfutures.engine.calls.signatures import bind
+from nbfutures.engine.calls.work import map_work, name_of, submit_work
 from nbfutures.errors import MapArgumentsError
-from nbfutures.prefect.work import map_work, name_of, submit_work
 
 
 def add(x, y=1, *, z=0):

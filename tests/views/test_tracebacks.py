@@ -44,7 +44,7 @@ LINE = deeper.__code__.co_firstlineno + 1
 
 
 def test_the_frames_of_those_who_called_the_function_are_left_out():
-    error = caught(through("nbfutures.prefect.work", through("prefect.engine", through("threading", users))), 5)
+    error = caught(through("nbfutures.engine.calls.work", through("prefect.engine", through("threading", users))), 5)
     text = traceback_text(error)
     assert "machinery.py" not in text
     assert text.startswith("Traceback (most recent call last):\n")

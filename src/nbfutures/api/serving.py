@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.api.brief_errors import with_brief_errors
+from nbfutures.engine.calls.work import is_prefect_flow
 from nbfutures.errors import InvalidOptionError, MapArgumentsError
 from nbfutures.prefect.background import serving
 from nbfutures.prefect.deployments import serving as deployments
 from nbfutures.prefect.session import get_session
-from nbfutures.prefect.work import is_prefect_flow
 from nbfutures.views.serving import serving_text
 
 if TYPE_CHECKING:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.api.brief_errors import note_started, with_brief_errors
 from nbfutures.api.job import Job
+from nbfutures.engine.calls.work import CallWork, map_work, name_of, starmap_work, submit_work
 from nbfutures.errors import MapArgumentsError
 from nbfutures.model.options import RUNNERS, JobOptions, check_background
 from nbfutures.prefect.deployments.work import NOTHING, DeploymentWork, deployment_work
 from nbfutures.prefect.jobs.dry_run import DryRun
 from nbfutures.prefect.jobs.job_run import JobRun
+from nbfutures.prefect.resolving import resolve_inputs
 from nbfutures.prefect.session import get_session
 from nbfutures.prefect.watching.watched_work import FlowWork, TrackedWork
-from nbfutures.prefect.work import CallWork, map_work, name_of, starmap_work, submit_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,7 +61,12 @@ class Submitter:
         """
         if (deployment := self._deployment) is not None:
             return self._start(self._deployed(deployment, fn, args, kwargs, is_single=False), deployment)
-        return self._start(map_work(_given(fn, "map(fn, items)"), args, kwargs, is_background=self._is_background), fn)
+        return self._start(
+            map_work(
+                _given(fn, "map(fn, items)"), args, kwargs, is_background=self._is_background, resolve=resolve_inputs
+            ),
+            fn,
+        )
 
     @with_brief_errors
     def starmap(self, fn: Callable[..., Any] | Any = NOTHING, rows: Any = NOTHING, /, **kwargs: Any) -> Job:
@@ -74,7 +80,9 @@ class Submitter:
         usage = "starmap(fn, [(x, y), ...])"
         if rows is NOTHING and fn is not NOTHING:
             raise MapArgumentsError(f"There are no arguments. Write {usage}.")
-        return self._start(starmap_work(_given(fn, usage), rows, kwargs, is_background=self._is_background), fn)
+        return self._start(
+            starmap_work(_given(fn, usage), rows, kwargs, is_background=self._is_background, resolve=resolve_inputs), fn
+        )
 
     @with_brief_errors
     def submit(self, fn: Callable[..., Any] | Any = NOTHING, /, *args: Any, **kwargs: Any) -> Job:
@@ -89,7 +97,11 @@ class Submitter:
             work = self._deployed(deployment, fn, args, kwargs, is_single=True)
             return self._start(work, deployment, single=True)
         return self._start(
-            submit_work(_given(fn, "submit(fn, ...)"), args, kwargs, is_background=self._is_background), fn, single=True
+            submit_work(
+                _given(fn, "submit(fn, ...)"), args, kwargs, is_background=self._is_background, resolve=resolve_inputs
+            ),
+            fn,
+            single=True,
         )
 
     @with_brief_errors

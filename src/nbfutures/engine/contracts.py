@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from nbfutures.model.job_state import JobState
     from nbfutures.model.options import JobOptions
     from nbfutures.model.outcome import Outcome, OutcomeKind
-    from nbfutures.prefect.server.lease import ServerLease
 
 __all__ = ["Caller", "Connected", "Connection", "Run", "Work"]
 
@@ -65,7 +64,7 @@ class Work(Protocol):
 class Connected(Protocol):
     """What is connected to Prefect; `Session` is what it is."""
 
-    lease: ServerLease | None
+    lease: Any
     """The right to use the local server; `None` where the user has chosen another, or before it is connected."""
 
 

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import heapq
 import itertools
+import os
 import signal
 import sys
 import threading
@@ -147,8 +148,6 @@ def _renew_watch() -> None:
 
 if sys.platform != "win32":
     # The thread is not there in a child.
-    import os
-
     os.register_at_fork(after_in_child=_renew_watch)
 
 

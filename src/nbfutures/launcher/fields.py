@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nbfutures.engine.calls.work import function_of, is_prefect_task, name_of
 from nbfutures.errors import MapArgumentsError
-from nbfutures.prefect.work import function_of, is_prefect_task, name_of
 from nbfutures.views.clean import short_repr
 
 if TYPE_CHECKING:

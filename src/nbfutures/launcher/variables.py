@@ -13,8 +13,8 @@ from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.engine.calls.iterables import is_mapped_alone
+from nbfutures.engine.calls.work import function_of
 from nbfutures.launcher.fields import Field, Kind
-from nbfutures.prefect.work import function_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from prefect.futures import PrefectFuture
 
+    from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.contracts import Run
-    from nbfutures.prefect.work import CallWork
 
 __all__ = ["Dispatcher", "Window"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nbfutures.engine.calls.work import CallWork
 from nbfutures.prefect.background.attach import AttachedCalls, AttachedRuns
 from nbfutures.prefect.deployments.work import DeploymentWork
 from nbfutures.prefect.flow_runs.flow_run import run_calls
 from nbfutures.prefect.watching.task_runs import run_flow, watch_futures
 from nbfutures.prefect.watching.watched_work import FlowWork, TrackedWork
-from nbfutures.prefect.work import CallWork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prefect.futures import PrefectFuture
-    from prefect.tasks import Task
 
 __all__ = ["Connection", "Post", "RemoteRunner", "Route"]
 
@@ -101,23 +99,23 @@ class RemoteRunner(Protocol):
         """How many task runs it can run at once; `None` for as many as are submitted."""
         ...
 
-    def submit(self, task: Task[Any, Any], parameters: dict[str, Any]) -> PrefectFuture[Any]:
+    def submit(self, task: Any, parameters: dict[str, Any]) -> Any:
         """Run a task. Does not block for long."""
         ...
 
-    def let_go(self, future: PrefectFuture[Any]) -> None:
+    def let_go(self, future: Any) -> None:
         """Let others have the worker of a task that will soon end."""
         ...
 
-    def take_back(self, future: PrefectFuture[Any]) -> None:
+    def take_back(self, future: Any) -> None:
         """Have a task not run, if it has not begun. Does not block."""
         ...
 
-    def kill(self, future: PrefectFuture[Any]) -> bool:
+    def kill(self, future: Any) -> bool:
         """End the worker that runs a task, or the task; return whether that can be done here. Does not block."""
         ...
 
-    def is_stopped(self, future: PrefectFuture[Any]) -> bool:
+    def is_stopped(self, future: Any) -> bool:
         """Tell whether the worker that runs a task is there and does nothing; `False` where that is not known."""
         ...
 

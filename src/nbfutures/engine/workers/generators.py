@@ -14,8 +14,8 @@ from nbfutures.model.outcome import ATOMS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.contracts import Run
-    from nbfutures.prefect.work import CallWork
 
 __all__ = ["repeats_told"]
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName, FlowRunFilterTags
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
+from nbfutures.engine.calls.work import CallWork
 from nbfutures.engine.job_note import JobNote
 from nbfutures.errors import ItemCancelledError, NbfuturesError
 from nbfutures.model.events import JobPhase
@@ -29,7 +30,6 @@ from nbfutures.prefect.background.worker_calls import offered_again
 from nbfutures.prefect.flow_runs.flow_end import final_state
 from nbfutures.prefect.outcomes import Observed
 from nbfutures.prefect.watching.watched_work import WatchedWork
-from nbfutures.prefect.work import CallWork
 
 if TYPE_CHECKING:
     import concurrent.futures

@@ -13,11 +13,12 @@ from prefect.results import ResultStore, get_or_create_default_task_scheduling_s
 from prefect.serializers import PickleSerializer
 from prefect.settings import PREFECT_API_URL
 
+from nbfutures.engine.calls.work import CallWork
 from nbfutures.engine.process_lock import ProcessLock, is_held
 from nbfutures.engine.workers.packing import pack, unpack
 from nbfutures.prefect.background.records import serving_directory
+from nbfutures.prefect.resolving import resolve_inputs
 from nbfutures.prefect.server import server_state
-from nbfutures.prefect.work import CallWork
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,7 @@ class Manifest:
             target, table = unpack(self.calls)
         except Exception:
             return None
-        return CallWork(target, table.statics, table)
+        return CallWork(target, table.statics, table, resolve=resolve_inputs)
 
 
 def _packed(work: CallWork) -> bytes:

@@ -241,6 +241,6 @@ def _mark_stopped(record: ServiceRecord) -> None:
 
 
 def _check_target(target: Any) -> None:
-    from nbfutures.prefect.work import check_callable
+    from nbfutures.engine.calls.work import check_callable
 
     check_callable(target, is_background=True)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from prefect import Task
     from prefect.client.schemas.objects import TaskRun
 
+    from nbfutures.engine.calls.work import CallWork
     from nbfutures.model.options import JobOptions
     from nbfutures.prefect.dispatcher import Dispatcher
-    from nbfutures.prefect.work import CallWork
 
 __all__ = ["BackgroundWindow"]
 

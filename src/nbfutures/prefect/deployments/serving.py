@@ -15,13 +15,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.engine.calls.work import is_prefect_flow
 from nbfutures.engine.process_lock import is_held
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError, PicklingError, ServeError
 from nbfutures.model.options import check_whole
 from nbfutures.prefect.deployments import folder as files
 from nbfutures.prefect.prefect_logging import with_prefects_own_logging
 from nbfutures.prefect.runners import default_workers
-from nbfutures.prefect.work import is_prefect_flow
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,9 @@ from nbfutures.engine.calls.mapping import CallTable, StreamTable, map_calls, pe
 from nbfutures.engine.calls.prefect_types import as_futures
 from nbfutures.engine.calls.signatures import bind
 from nbfutures.engine.calls.stream import is_unsized
+from nbfutures.engine.calls.work import CallWork
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
 from nbfutures.model.attributes import own_attribute
-from nbfutures.prefect.work import CallWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, tags
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import UpstreamTaskError
 
+from nbfutures.engine.calls.work import name_of
 from nbfutures.engine.job_note import JobNote
-from nbfutures.errors import JobCrashedError
+from nbfutures.engine.lanes import LaneWork
+from nbfutures.errors import ItemSkippedError, JobCrashedError
 from nbfutures.prefect.dispatcher import Dispatcher
 from nbfutures.prefect.flow_runs import flow_start
 from nbfutures.prefect.flow_runs.flow_end import crashed_state, final_state, force_cancelled
 from nbfutures.prefect.flow_runs.flow_watch import watched_in_prefect
 from nbfutures.prefect.flow_runs.summaries import record_summary
 from nbfutures.prefect.lanes.inline_lane import InlineLaneWindow, InlineTaskWindow
-from nbfutures.prefect.lanes.lane import LaneWork
 from nbfutures.prefect.lanes.lane_window import LaneWindow
 from nbfutures.prefect.limits.slot_waits import SlotWaits, tag_limits
 from nbfutures.prefect.names import argument_words, flow_name, run_name
@@ -33,7 +33,6 @@ from nbfutures.prefect.runners import KERNEL_RUNNERS, make_runner
 from nbfutures.prefect.runners.threads import nesting
 from nbfutures.prefect.tasks.lasting_print import lasting_print, logs_prints
 from nbfutures.prefect.tasks.task_window import TaskWindow
-from nbfutures.prefect.work import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,10 +41,10 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import State
 
+    from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.contracts import Run
     from nbfutures.prefect.dispatcher import Window
     from nbfutures.prefect.feed import Feed
-    from nbfutures.prefect.work import CallWork
 
 __all__ = ["flow_settings", "run_calls", "run_launch", "wait_for_futures"]
 
@@ -366,7 +365,7 @@ def _all_of_background(run: Run, work: CallWork, indices: Sequence[int]) -> Sequ
 def _resolve_length(run: Run, work: CallWork) -> range:
     try:
         indices = work.resolve_length()
-    except UpstreamTaskError:
+    except ItemSkippedError:
         raise JobCrashedError("What it maps over did not complete. Retry that job first, then this one.") from None
     if work.stream is not None:
         return indices

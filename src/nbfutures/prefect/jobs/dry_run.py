@@ -18,11 +18,11 @@ from nbfutures.prefect.runners import default_workers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.workers.weighing import Weight
     from nbfutures.model.options import JobOptions
     from nbfutures.model.outcome import Outcome
     from nbfutures.prefect.session import Session
-    from nbfutures.prefect.work import CallWork
 
 __all__ = ["DryRun"]
 

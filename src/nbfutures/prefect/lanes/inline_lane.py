@@ -8,14 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from prefect.task_engine import TaskRunTimeoutError
-from prefect.utilities.timeout import timeout as interrupt_after
 
 from nbfutures.engine.event_loop import await_within, run_here
 from nbfutures.engine.inline_executor import INTERRUPTED, Interrupt
-from nbfutures.engine.timeouts import timed_out
+from nbfutures.engine.lanes import Lane
+from nbfutures.engine.timeouts import interrupt_after, timed_out
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.prefect.lanes.lane import Lane
 from nbfutures.prefect.lanes.lane_window import LaneWindow
 from nbfutures.prefect.tasks.task_window import TaskWindow
 
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from nbfutures.engine.contracts import Caller
+    from nbfutures.engine.lanes import LaneWork
     from nbfutures.model.outcome import Outcome
-    from nbfutures.prefect.lanes.lane import LaneWork
     from nbfutures.prefect.outcomes import Observed
 
 __all__ = ["InlineLane", "InlineLaneWindow", "InlineTaskWindow"]
@@ -99,7 +98,7 @@ class InlineTaskWindow(TaskWindow):
             late = TaskRunTimeoutError(f"Scope timed out after {limit} second(s).")
             if task.isasync:
                 return run_here(await_within(fn(*args, **kwargs), limit, late))
-            with interrupt_after(limit, timeout_exc_type=TaskRunTimeoutError):
+            with interrupt_after(limit, TaskRunTimeoutError):
                 return fn(*args, **kwargs)
 
         @functools.wraps(fn)

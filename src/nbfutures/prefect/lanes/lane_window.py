@@ -10,12 +10,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 
+from nbfutures.engine.async_lane import AsyncLane
+from nbfutures.engine.lanes import Lane
 from nbfutures.engine.shared_loop import PATIENCE_SECONDS, run_shared
 from nbfutures.engine.timeouts import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, give_up_late, given_up_on
 from nbfutures.errors import JobCrashedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.prefect.lanes.async_lane import AsyncLane
-from nbfutures.prefect.lanes.lane import Lane
 from nbfutures.prefect.names import template_of
 from nbfutures.prefect.outcomes import problem_of
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
     from prefect.task_runners import TaskRunner
 
+    from nbfutures.engine.lanes import LaneWork
     from nbfutures.prefect.dispatcher import Dispatcher
     from nbfutures.prefect.feed import Feed
-    from nbfutures.prefect.lanes.lane import LaneWork
 
 __all__ = ["LaneWindow"]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 from prefect.context import TagsContext
 
 from nbfutures.engine.job_note import JobNote
+from nbfutures.engine.lanes import Lane
 from nbfutures.errors import UnknownLimitError
-from nbfutures.prefect.lanes.lane import Lane
 from nbfutures.prefect.limits.awaited import awaited_limits
 from nbfutures.prefect.limits.note import waiting_for, waiting_for_slot
 from nbfutures.prefect.limits.prefect_limits import TAG_PREFIX, read_named
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from uuid import UUID
 
+    from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.contracts import Run
-    from nbfutures.prefect.work import CallWork
 
 __all__ = ["SlotWaits", "tag_limits"]
 

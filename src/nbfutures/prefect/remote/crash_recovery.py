@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbfutures.engine.lanes import NOTHING
 from nbfutures.engine.workers.kernel_directory import kernel_directory
 from nbfutures.errors import ItemCancelledError, ItemTimeoutError, JobCrashedError, WorkerDiedError
-from nbfutures.prefect.lanes.lane import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.engine.job_note import JobNote
+from nbfutures.engine.lanes import NOTHING
 from nbfutures.engine.timeouts import give_up_late
 from nbfutures.engine.workers.given import Sealer
-from nbfutures.engine.workers.lane import RemoteLane
 from nbfutures.engine.workers.packing import pack_arguments, pack_function
 from nbfutures.engine.workers.surroundings import Surroundings
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.prefect.lanes.lane import NOTHING
 from nbfutures.prefect.names import template_of
 from nbfutures.prefect.outcomes import problem_of
 from nbfutures.prefect.remote.crash_recovery import (
@@ -34,6 +33,7 @@ from nbfutures.prefect.remote.crash_recovery import (
     out_of_time,
     worker_died,
 )
+from nbfutures.prefect.remote.lane import RemoteLane
 from nbfutures.prefect.remote.worker import run_remote_lane
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
 
     from nbfutures.engine.contracts import Run
+    from nbfutures.engine.lanes import LaneWork
     from nbfutures.engine.workers.contracts import RemoteRunner
     from nbfutures.prefect.dispatcher import Dispatcher
     from nbfutures.prefect.feed import Feed
-    from nbfutures.prefect.lanes.lane import LaneWork
 
 __all__ = ["LaneSettings", "RemoteWindow", "Supply"]
 

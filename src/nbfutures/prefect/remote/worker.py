@@ -19,14 +19,14 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 
 from nbfutures.engine import capture
+from nbfutures.engine.async_lane import AsyncLane
 from nbfutures.engine.item_pipes import redirected_descriptors, runs_alone
+from nbfutures.engine.lanes import NOTHING, Lane, LaneWork
 from nbfutures.engine.workers.given import Given, Opener
 from nbfutures.engine.workers.packing import pack_outcomes, unpack, unreadable_arguments, words
 from nbfutures.engine.workers.surroundings import note_modules, settle_in
 from nbfutures.model.clock import SystemClock
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.prefect.lanes.async_lane import AsyncLane
-from nbfutures.prefect.lanes.lane import NOTHING, Lane, LaneWork
 from nbfutures.prefect.limits.awaited import awaited_limits
 from nbfutures.prefect.prefect_logging import keep_logging_apart
 from nbfutures.prefect.private_settings import private_settings

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
     from prefect.tasks import Task
 
+    from nbfutures.engine.calls.work import CallWork
     from nbfutures.model.options import JobOptions
     from nbfutures.prefect.dispatcher import Dispatcher
     from nbfutures.prefect.feed import Feed
-    from nbfutures.prefect.work import CallWork
 
 __all__ = ["PreparedTask", "TaskWindow", "take_back"]
 

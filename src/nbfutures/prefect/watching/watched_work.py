@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from nbfutures.engine.calls.futures_in import find_futures
 from nbfutures.engine.calls.signatures import bind
+from nbfutures.engine.calls.work import function_of, is_prefect_task, name_of
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
 from nbfutures.model.item import Item
-from nbfutures.prefect.work import function_of, is_prefect_task, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

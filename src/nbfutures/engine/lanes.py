@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from prefect.utilities.timeout import timeout as interrupt_after
-
 from nbfutures.engine import capture
 from nbfutures.engine.forked_children import end_if_forked, forks
 from nbfutures.engine.item_frames import forget_locals, without_own_frames
 from nbfutures.engine.no_limit import NO_LIMIT, NoLimit
 from nbfutures.engine.shared_loop import run_shared
-from nbfutures.engine.timeouts import timed_out
+from nbfutures.engine.timeouts import interrupt_after, timed_out
 from nbfutures.errors import ItemSkippedError
 from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
 
@@ -26,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, MutableSequence
     from uuid import UUID
 
+    from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.work_queue import WorkQueue
     from nbfutures.model.job_state import JobState
-    from nbfutures.prefect.work import CallWork
 
 __all__ = ["NOTABLE_SECONDS", "NOTHING", "Lane", "LaneWork"]
 
@@ -294,7 +292,7 @@ class Lane:
             return work.work.call(index)
         try:
             # Stops pure Python code in its tracks; what blocks in C is given up on by the dispatcher.
-            with interrupt_after(work.timeout, timeout_exc_type=_ExpiredError):
+            with interrupt_after(work.timeout, _ExpiredError):
                 return work.work.call(index)
         except _ExpiredError:
             raise timed_out(work.timeout) from None

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from nbfutures.engine.calls.stream import ItemStream
     from nbfutures.model.item import Item
 
+    Resolve = Callable[[dict[str, Any], int], dict[str, Any]]
+
 __all__ = [
     "CallWork",
     "is_async_function",
@@ -56,10 +58,18 @@ class CallWork:
         arguments: The arguments by parameter name.
         table: The calls, or `None` if their number depends on futures.
         layout: How the arguments are passed, where there is no table yet; by name if nothing is said.
+        resolve: Puts values in place of futures, given arguments by name and how deep to look into them (-1: all the
+            way); raises `ItemSkippedError` where one did not complete. Needed where there are futures.
     """
 
     def __init__(
-        self, target: Any, arguments: Mapping[str, Any], table: CallTable | None, layout: Layout | None = None
+        self,
+        target: Any,
+        arguments: Mapping[str, Any],
+        table: CallTable | None,
+        layout: Layout | None = None,
+        *,
+        resolve: Resolve | None = None,
     ) -> None:
         self.is_flow = False
         self.owns_calls = True
@@ -72,6 +82,7 @@ class CallWork:
         self._unresolved: set[str] = set()
         """Names of the arguments that are futures, hold some, or are annotated."""
         self._sample: int | None = None
+        self._resolve = resolve or _no_futures
         if table is not None:
             self._prepare(table)
 
@@ -127,7 +138,7 @@ class CallWork:
             ItemSkippedError: If it depends on something that did not complete.
         """
         assert self.table is not None
-        return _resolved(self.table, index, self._unresolved_of(index))
+        return _resolved(self.table, index, self._unresolved_of(index), self._resolve)
 
     def parameters_for_workers(self, index: int) -> dict[str, Any]:
         """Return the resolved arguments of the call at `index` by the names that Prefect has for them.
@@ -144,9 +155,7 @@ class CallWork:
 
     def resolve_length(self) -> range:
         """Split the calls, now that the futures that they are mapped over have values; return the items."""
-        from prefect.utilities.engine import resolve_inputs_sync
-
-        resolved = resolve_inputs_sync(dict(self.arguments), max_depth=0)
+        resolved = self._resolve(dict(self.arguments), 0)
         self._prepare(map_calls(self.target, Bound(resolved, self._layout)))
         assert self.table is not None
         return range(len(self.table))
@@ -199,7 +208,11 @@ class CallWork:
         sent = self.sendable_statics
         return False, [
             _resolved(
-                table, index, self._unresolved_of(index), [name for name in table.arguments(index) if name not in sent]
+                table,
+                index,
+                self._unresolved_of(index),
+                self._resolve,
+                [name for name in table.arguments(index) if name not in sent],
             )
             for index in indices
         ]
@@ -243,7 +256,7 @@ class CallWork:
         self._pick = table.picker()
         self._unresolved = table.unresolved
         call, to_resolve = table.caller(fn), table.to_resolve
-        resolve = functools.partial(_call_resolved, fn, table)
+        resolve = functools.partial(_call_resolved, fn, table, self._resolve)
         if self._unresolved:
             self.call = lambda index: resolve(self._unresolved_of(index), index)
         elif table.stream is not None:
@@ -257,7 +270,14 @@ class CallWork:
         return self._unresolved | set(table.columns) if table and index in table.to_resolve else self._unresolved
 
 
-def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_background: bool = False) -> CallWork:
+def map_work(
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    is_background: bool = False,
+    resolve: Resolve | None = None,
+) -> CallWork:
     """Return the work of mapping a function over arguments; for workers elsewhere if it is for the background.
 
     Raises:
@@ -265,10 +285,12 @@ def map_work(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, i
     """
     check_callable(target, is_background=is_background)
     called = _for_prefect(target, args, kwargs)
-    return _mapped(called, bind(called, args, kwargs))
+    return _mapped(called, bind(called, args, kwargs), resolve)
 
 
-def starmap_work(target: Any, rows: Any, kwargs: Mapping[str, Any], *, is_background: bool = False) -> CallWork:
+def starmap_work(
+    target: Any, rows: Any, kwargs: Mapping[str, Any], *, is_background: bool = False, resolve: Resolve | None = None
+) -> CallWork:
     """Return the work of calling a function with the arguments that each row holds; `kwargs` are as for `map_work`.
 
     Raises:
@@ -276,19 +298,24 @@ def starmap_work(target: Any, rows: Any, kwargs: Mapping[str, Any], *, is_backgr
     """
     check_callable(target, is_background=is_background)
     if is_prefect_task(target):
-        return _mapped(target, rows_for_prefect(target, rows, kwargs))
-    return _mapped(target, Bound({ROW: rows, **kwargs}, Layout([ROW], list(kwargs), ROW)))
+        return _mapped(target, rows_for_prefect(target, rows, kwargs), resolve)
+    return _mapped(target, Bound({ROW: rows, **kwargs}, Layout([ROW], list(kwargs), ROW)), resolve)
 
 
-def _mapped(target: Any, bound: Bound) -> CallWork:
+def _mapped(target: Any, bound: Bound, resolve: Resolve | None) -> CallWork:
     if pending_lengths(bound.arguments):
         arguments = {name: as_futures(value) for name, value in bound.arguments.items()}
-        return CallWork(target, arguments, None, bound.layout)
-    return CallWork(target, bound.arguments, map_calls(target, bound))
+        return CallWork(target, arguments, None, bound.layout, resolve=resolve)
+    return CallWork(target, bound.arguments, map_calls(target, bound), resolve=resolve)
 
 
 def submit_work(
-    target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, is_background: bool = False
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    is_background: bool = False,
+    resolve: Resolve | None = None,
 ) -> CallWork:
     """Return the work of one call; for workers elsewhere if it is for the background.
 
@@ -298,7 +325,7 @@ def submit_work(
     check_callable(target, is_background=is_background)
     called = _for_prefect(target, args, kwargs)
     table = single_call(called, args, kwargs)
-    return CallWork(called, table.statics, table)
+    return CallWork(called, table.statics, table, resolve=resolve)
 
 
 def _for_prefect(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -383,22 +410,25 @@ def _kind(target: Any) -> str:
     return f"{name_of(target)}, {'async' if is_async_function(function_of(target)) else 'not async'}, {kind},"
 
 
-def _call_resolved(fn: Callable[..., Any], table: CallTable, unresolved: set[str], index: int) -> Any:
+def _call_resolved(fn: Callable[..., Any], table: CallTable, resolve: Resolve, unresolved: set[str], index: int) -> Any:
     """Call with futures and Prefect's annotations replaced by values, as Prefect does before a task runs."""
-    return table.layout.call(fn, _resolved(table, index, unresolved))
+    return table.layout.call(fn, _resolved(table, index, unresolved, resolve))
 
 
-def _resolved(table: CallTable, index: int, unresolved: set[str], names: Iterable[str] | None = None) -> dict[str, Any]:
-    from prefect.exceptions import UpstreamTaskError
-    from prefect.utilities.engine import resolve_inputs_sync
+def _no_futures(arguments: dict[str, Any], _: int) -> dict[str, Any]:
+    raise NbfuturesError(f"There is nobody to wait for the futures in {', '.join(arguments)}.")
 
+
+def _resolved(
+    table: CallTable, index: int, unresolved: set[str], resolve: Resolve, names: Iterable[str] | None = None
+) -> dict[str, Any]:
     given = table.arguments(index)
     arguments = {name: as_futures(given[name]) for name in (given if names is None else names)}
     try:
         for name in arguments.keys() & unresolved:
             depth = _depth_of(arguments[name], table.depth)
-            arguments.update(resolve_inputs_sync({name: arguments[name]}, max_depth=depth))
-    except UpstreamTaskError:
+            arguments.update(resolve({name: arguments[name]}, depth))
+    except ItemSkippedError:
         raise ItemSkippedError(
             f"Item {index} was skipped: an item or task that it depends on did not complete. Retry that job first, "
             f"then this one, or wrap the argument in prefect's allow_failure()."

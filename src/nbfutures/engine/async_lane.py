@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 from nbfutures.engine import capture
 from nbfutures.engine.event_loop import await_within
 from nbfutures.engine.forked_children import end_if_forked
+from nbfutures.engine.lanes import NOTABLE_SECONDS, Lane
 from nbfutures.engine.shared_loop import home_loop
 from nbfutures.engine.timeouts import timed_out
 from nbfutures.errors import ItemSkippedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.prefect.lanes.lane import NOTABLE_SECONDS, Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from nbfutures.engine.lanes import LaneWork
     from nbfutures.engine.shared_loop import SharedLoop
-    from nbfutures.prefect.lanes.lane import LaneWork
 
 __all__ = ["AsyncLane"]
 
