@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from nbfutures.runtime.flow_runs.flow_watch import watched_in_prefect
 from nbfutures.runtime.flow_runs.job_window import COROUTINES, job_window
 from nbfutures.runtime.flow_runs.summaries import record_summary
 from nbfutures.runtime.limits.missing import missing_limits_told
-from nbfutures.runtime.limits.slot_waits import SlotWaits, tag_limits
+from nbfutures.runtime.limits.slot_waits import SlotWaits
 from nbfutures.runtime.names import argument_words, flow_name, run_name
 from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.runners import KERNEL_RUNNERS, make_runner
@@ -96,16 +95,11 @@ def run_launch(job: str) -> State[Any]:
     flow_start.started()
     dispatcher = Dispatcher(run, work, launch.indices)
     run.attach_dispatcher(dispatcher)
-    waits = SlotWaits(run)
-    if launch.make_window is not None or run.options.background or run.options.runner not in KERNEL_RUNNERS:
-        # Whether tags hold items back is not seen from here.
-        tagged = tag_limits(run, work)
-        waits.add(lambda: tagged if dispatcher.is_held_back else Counter())
-    chosen = launch.make_window or functools.partial(job_window, runner=context.task_runner, waits=waits)
+    chosen = launch.make_window or functools.partial(job_window, runner=context.task_runner)
     if run.options.background and launch.make_window is None:
         chosen = _background_window(launch)
     prints = lasting_print() if logs_prints(work.target) else nullcontext()
-    with watched_in_prefect(run, launch.flow_run_id) as seen, prints, waits:
+    with watched_in_prefect(run, launch.flow_run_id) as seen, prints, SlotWaits(run):
         try:
             dispatcher.drive(chosen)
         except Exception as error:

@@ -13,7 +13,6 @@ from nbfutures.runtime.tasks.task_window import TaskWindow
 if TYPE_CHECKING:
     from nbfutures.runtime.dispatcher import Dispatcher, Window
     from nbfutures.runtime.feed import Feed
-    from nbfutures.runtime.limits.slot_waits import SlotWaits
 
 __all__ = ["COROUTINES", "job_window"]
 
@@ -21,14 +20,13 @@ COROUTINES = 100
 """Coroutines at once where neither `workers` nor `in_flight` says otherwise."""
 
 
-def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any, waits: SlotWaits) -> Window:
+def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any) -> Window:
     """Return a window for a job's runner and function.
 
     Args:
         dispatcher: The dispatcher that is to own it.
         feed: Tells when a task run is done.
         runner: Where the task runs run.
-        waits: Is to ask the window what the items of other processes wait for.
     """
     run, work = dispatcher.run, dispatcher.work
     options = run.options
@@ -69,11 +67,9 @@ def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any, waits: SlotWa
     if is_remote:
         from nbfutures.runtime.remote.window import RemoteWindow
 
-        window = RemoteWindow(
+        return RemoteWindow(
             dispatcher, feed, runner, shared, workers=run.workers, in_flight=options.in_flight, name=run.name
         )
-        waits.add(window.awaited_limits)
-        return window
     if options.runner == "inline":
         return InlineLaneWindow(dispatcher, feed, runner, shared, workers=1, in_flight=1, name=run.name)
     in_flight = options.in_flight or ((options.workers or COROUTINES) if work.is_async else None)

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import PicklingError
@@ -30,7 +30,7 @@ __all__ = ["RemoteLane"]
 
 _IDLE_SECONDS = 0.3
 """A lane without items ends after this long."""
-_QUIET = ("later", "back", "waits")
+_QUIET = ("later", "back")
 _logger = logging.getLogger(__name__)
 
 
@@ -55,7 +55,6 @@ class RemoteLane:
         """Items that the worker said are running, with the start of the attempt."""
         self._beginnings: dict[int, tuple[float, float]] = {}
         """Of items on another machine: when they began, by its clock and by the kernel's."""
-        self.awaited: Counter[str] = Counter()
         """Limits that its items wait for in Prefect's `concurrency`, with how many calls do."""
         self.is_open = True
         self.pulled = 0
@@ -270,9 +269,6 @@ class RemoteLane:
         for index in indices:
             if self.outstanding.pop(index, 0) is None:
                 self._send([index])
-
-    def _take_waits(self, awaited: dict[str, int]) -> None:
-        self.awaited = Counter(awaited)
 
     def _take_problem(self, told: str) -> None:
         self._give_up(

@@ -6,7 +6,6 @@ import functools
 import itertools
 import time
 import uuid
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.runtime.jobs.job_note import JobNote
@@ -166,10 +165,6 @@ class RemoteWindow:
     def is_running(self, index: int) -> bool:
         """Tell whether the item is being worked on."""
         return any(index in lane.running for lane in list(self._lanes))
-
-    def awaited_limits(self) -> Counter[str]:
-        """Return names of limits, with how many calls of the items wait in Prefect's `concurrency` for each."""
-        return sum((lane.awaited for lane in list(self._lanes) if lane.outstanding), Counter())
 
     def missing(self) -> int:
         """Return how many more items could run at once now if there were slots for them."""

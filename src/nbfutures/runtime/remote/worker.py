@@ -23,7 +23,6 @@ from nbfutures.runtime.item_pipes import redirected_descriptors, runs_alone
 from nbfutures.runtime.lanes.async_lane import AsyncLane
 from nbfutures.runtime.lanes.lane import NOTHING, Lane
 from nbfutures.runtime.lanes.lane_work import LaneWork
-from nbfutures.runtime.limits.awaited import awaited_limits
 from nbfutures.runtime.prefect_logging import keep_logging_apart
 from nbfutures.runtime.private_settings import private_settings
 from nbfutures.runtime.processes.start import can_talk
@@ -35,7 +34,6 @@ from nbfutures.runtime.remote.surroundings import settle_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
     from prefect.client.schemas.objects import State
 
@@ -46,9 +44,6 @@ __all__ = ["run_remote_lane", "work_for"]
 
 _TELL_SECONDS = 0.05
 """How long an outcome may wait for others to be sent with; one of a notable item goes at once."""
-_LANES = "nbfutures.runtime.lanes."
-_LOOK_SECONDS = 1.0
-"""Between two looks at what the items wait for."""
 _IDLE_SECONDS = 1.0
 _END_SECONDS = 3.0
 """How long a lane may take to end when it has nothing to do."""
@@ -139,8 +134,6 @@ class _WorkersEnd:
             self.lane.running = Marked(mark)
         elif mark is not None:
             self.lane.mark = mark
-        self._awaited: dict[str, int] = {}
-        self._next_look = time.monotonic() + _LOOK_SECONDS
         self._has_own_process = settings.surroundings is not None
 
     def run(self, task_run_id: Any) -> int:
@@ -295,25 +288,8 @@ class _WorkersEnd:
                 self._send("back", back)
             if is_over:
                 return
-            self._tell_waits()
             # Others may come with the next message.
             time.sleep(_TELL_SECONDS / 25)
-
-    def _tell_waits(self) -> None:
-        """Send which limits the items wait for, once a second, where that has changed."""
-        if time.monotonic() < self._next_look:
-            return
-        self._next_look = time.monotonic() + _LOOK_SECONDS
-        # It looks at what belongs to others, and only to say something more: no reason to end the process.
-        with contextlib.suppress(Exception):
-            before, self._awaited = self._awaited, dict(awaited_limits(self._is_own))
-            if self._awaited != before:
-                self._send("waits", self._awaited)
-
-    def _is_own(self, frame: FrameType) -> bool:
-        """Tell whether a frame is one of the lane: what it calls are its items."""
-        is_lane = str(frame.f_globals.get("__name__")).startswith(_LANES)
-        return is_lane and frame.f_locals.get("self") is self.lane
 
     def _send(self, *message: Any) -> None:
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)

@@ -11,14 +11,13 @@ from nbfutures.errors import ItemCancelledError
 from nbfutures.model.item import Item
 from nbfutures.model.outcome import OutcomeKind
 from nbfutures.runtime.background.delayed import DelayedFuture
-from nbfutures.runtime.outcomes import id_of, outcome_of, outcome_of_call
+from nbfutures.runtime.outcomes import outcome_of, outcome_of_call
 from nbfutures.runtime.tasks.cache_keys import UncachedNote
 from nbfutures.runtime.tasks.cancelling import take_back
 from nbfutures.runtime.watching.delayed_calls import DelayedCalls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from uuid import UUID
 
     from prefect.futures import PrefectFuture
 
@@ -102,11 +101,6 @@ class WatchedFutures:
         """Return how many are being worked on."""
         entries = list(self._entries.values())
         return sum(entry.seen.started is not None and entry.seen.ended is None for entry in entries)
-
-    def task_run_ids(self) -> list[UUID]:
-        """Return the ids of those that have not ended and are no calls; of flow runs those."""
-        ids = (id_of(entry.future) for entry in list(self._entries.values()) if entry.future is not None)
-        return [one for one in ids if one is not None]
 
     @property
     def is_busy(self) -> bool:
