@@ -483,7 +483,7 @@ def test_tasks_that_wait_for_a_tag_are_cancelled_at_once_and_do_not_run_later(ga
 
     with taken("tag:heavy", 1):
         job = nbf.options(workers=2).map(lift, range(4))
-        eventually(lambda: job.snapshot.note == "waiting for a slot of the tag 'heavy' (1 of 1 in use)")
+        eventually(lambda: job.snapshot.note == "limits in use: %limit shows which")
         assert job.counts.settled == 0
         job.cancel()
         assert job.wait(5)

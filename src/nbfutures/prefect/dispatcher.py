@@ -174,12 +174,6 @@ class Dispatcher:
         """Tell whether the item is being worked on."""
         return self._window is not None and self._window.is_running(index)
 
-    @property
-    def is_held_back(self) -> bool:
-        """Whether items are in flight and none of them is being worked on."""
-        window = self._window
-        return window is not None and window.busy and not window.running()
-
     # --- in the flow's thread --------------------------------------------------------------------------------------
 
     def drive(self, make_window: Callable[[Dispatcher, Feed], Window]) -> None:

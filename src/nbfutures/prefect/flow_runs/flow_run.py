@@ -6,7 +6,6 @@ import functools
 import itertools
 import logging
 import re
-from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from nbfutures.prefect.flow_runs.flow_watch import watched_in_prefect
 from nbfutures.prefect.flow_runs.summaries import record_summary
 from nbfutures.prefect.lanes.inline_lane import InlineLaneWindow, InlineTaskWindow
 from nbfutures.prefect.lanes.lane_window import LaneWindow
-from nbfutures.prefect.limits.slot_waits import SlotWaits, tag_limits
+from nbfutures.prefect.limits.slot_waits import SlotWaits
 from nbfutures.prefect.names import argument_words, flow_name, run_name
 from nbfutures.prefect.private_settings import private_settings
 from nbfutures.prefect.runners import KERNEL_RUNNERS, make_runner
@@ -98,14 +97,13 @@ COROUTINES = 100
 """Coroutines at once where neither `workers` nor `in_flight` says otherwise."""
 
 
-def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any, waits: SlotWaits) -> Window:
+def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any) -> Window:
     """Return a window for a job's runner and function.
 
     Args:
         dispatcher: The dispatcher that is to own it.
         feed: Tells when a task run is done.
         runner: Where the task runs run.
-        waits: Is to ask the window what the items of other processes wait for.
     """
     run, work = dispatcher.run, dispatcher.work
     options = run.options
@@ -146,11 +144,9 @@ def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any, waits: SlotWa
     if is_remote:
         from nbfutures.prefect.remote.window import RemoteWindow
 
-        window = RemoteWindow(
+        return RemoteWindow(
             dispatcher, feed, runner, shared, workers=run.workers, in_flight=options.in_flight, name=run.name
         )
-        waits.add(window.awaited_limits)
-        return window
     if options.runner == "inline":
         return InlineLaneWindow(dispatcher, feed, runner, shared, workers=1, in_flight=1, name=run.name)
     in_flight = options.in_flight or ((options.workers or COROUTINES) if work.is_async else None)
@@ -208,16 +204,11 @@ def run_launch(job: str) -> State[Any]:
     flow_start.started()
     dispatcher = Dispatcher(run, work, launch.indices)
     run.attach_dispatcher(dispatcher)
-    waits = SlotWaits(run)
-    if launch.make_window is not None or run.options.background or run.options.runner not in KERNEL_RUNNERS:
-        # Whether tags hold items back is not seen from here.
-        tagged = tag_limits(run, work)
-        waits.add(lambda: tagged if dispatcher.is_held_back else Counter())
-    chosen = launch.make_window or functools.partial(job_window, runner=context.task_runner, waits=waits)
+    chosen = launch.make_window or functools.partial(job_window, runner=context.task_runner)
     if run.options.background and launch.make_window is None:
         chosen = _background_window(launch)
     prints = lasting_print() if logs_prints(work.target) else nullcontext()
-    with watched_in_prefect(run, launch.flow_run_id) as seen, prints, waits:
+    with watched_in_prefect(run, launch.flow_run_id) as seen, prints, SlotWaits(run):
         try:
             dispatcher.drive(chosen)
         except Exception as error:

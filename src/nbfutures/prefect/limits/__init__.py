@@ -2,9 +2,7 @@
 
 - `prefect_limits`: the requests to Prefect's API;
 - `admin`: what people do with limits, with an end to each wait;
-- `holding`: what slots a job holds and uses, and which of the `steps` comes next; no thread, no request;
-- `keeper`: the thread that does it, for as long as the job runs; `no_limit` is in its place where there is no limit;
-- `slot_waits`: says on a job what its items wait for in Prefect's own `concurrency`, or by tags; `awaited` sees it,
-  `note` has the words;
-- `missing`: says on a job that its items use a limit that does not exist.
+- `slot_leases`: what slots a job holds and uses, which step comes next, and the thread that takes it for as long as the
+  job runs;
+- `slot_waits`: says that limits are in use where nothing of a job moves.
 """

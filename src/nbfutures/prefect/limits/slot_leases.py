@@ -15,16 +15,21 @@ from nbfutures.engine.job_note import JobNote
 from nbfutures.engine.no_limit import NoLimit
 from nbfutures.errors import LimitError
 from nbfutures.model.limits import Holder
-from nbfutures.prefect.limits.note import waiting_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
     from nbfutures.engine.contracts import Run
     from nbfutures.model.limits import LimitRecord
 
 __all__ = ["Keeper", "holders"]
+
+
+def waiting_for(limits: Iterable[LimitRecord]) -> str:
+    """Return what to say where a job waits for a slot: which limit is full; nothing if none is."""
+    full = next((one for one in limits if one.is_active and one.slots <= one.in_use), None)
+    return "" if full is None else f"waiting for a slot of {full.name!r} ({full.in_use:,} of {full.slots:,} in use)"
 
 
 @dataclass(slots=True, eq=False)

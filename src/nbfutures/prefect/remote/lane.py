@@ -10,22 +10,30 @@ import queue
 import signal
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from nbfutures.engine.workers.packing import unpack_outcomes, unreadable_value, unsendable_item
+from nbfutures.engine.workers.given import Sealer
+from nbfutures.engine.workers.packing import (
+    pack_arguments,
+    pack_function,
+    unpack_outcomes,
+    unreadable_value,
+    unsendable_item,
+)
 from nbfutures.errors import ItemSkippedError, PicklingError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from nbfutures.engine.contracts import Run
+    from nbfutures.engine.lanes import LaneWork
     from nbfutures.engine.no_limit import NoLimit
     from nbfutures.engine.workers.contracts import Connection
     from nbfutures.prefect.remote.crash_recovery import Mark
-    from nbfutures.prefect.remote.window import Supply
 
-__all__ = ["RemoteLane"]
+__all__ = ["RemoteLane", "Supply"]
 
 _LAST_WORDS_SECONDS = 2.0
 
@@ -234,8 +242,126 @@ class LaneSlots:
 
 _IDLE_SECONDS = 0.3
 """A lane without items ends after this long."""
-_QUIET = ("later", "back", "waits")
+_QUIET = ("later", "back")
 _logger = logging.getLogger(__name__)
+
+
+_CHUNK_SECONDS = 0.1
+"""Work that is sent ahead: enough to keep the worker busy, little enough to be given back."""
+_MOST_ITEMS = 20_000
+_FIRST_ITEMS = 4
+_FEWER = 8
+_CHUNK_BYTES = 8_000_000
+"""Arguments that one worker has, as they are sent; but at least what it runs and the next item."""
+_LEAST_ITEMS = 2
+
+
+class Supply:
+    """The items of a job on their way into processes; may be asked from any thread.
+
+    Args:
+        run: The job.
+        work: What the lanes share.
+        lanes: How many lanes there are, at most.
+        slots: Coroutines at once in each.
+        in_flight: Items at once in all of them, where the user has set it.
+    """
+
+    def __init__(self, run: Run, work: LaneWork, *, lanes: int, slots: int, in_flight: int | None) -> None:
+        self._run = run
+        self.work = work
+        self._lanes = lanes
+        self._slots = slots
+        self._each = max(in_flight // lanes, 1) if in_flight else _MOST_ITEMS
+        if run.options.rate is not None and not work.is_async:
+            # What is sent ahead would start when the worker likes.
+            self._each = 1
+        self._limit = _MOST_ITEMS
+        """Items in one process at once, after one has died and nobody knows of which item."""
+        self._item_bytes = 0.0
+        self._lock = threading.Lock()
+        self._packed: tuple[Any, bytes, int] | None = None
+        self._sealer = Sealer()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there are items to send."""
+        return len(self.work.queue) > 0
+
+    def share(self, outstanding: int, seconds: float | None) -> int:
+        """Return how many items a lane is to have.
+
+        Args:
+            outstanding: How many it has.
+            seconds: How long its items take; `None` if that is not known.
+        """
+        # Towards the end each takes its part of the rest, so that all end together.
+        queue = self.work.queue
+        part = _MOST_ITEMS if queue.may_get_more else max(-(-len(queue) // self._lanes), 1)
+        if self.work.is_async:
+            # All at once, so that none waits for another.
+            return min(self._slots, self._each, self._limit, outstanding + part)
+        if seconds is None:
+            wanted = _FIRST_ITEMS
+        else:
+            wanted = int(min(max(_CHUNK_SECONDS / max(seconds, 1e-7), 1), _MOST_ITEMS)) + 1
+        if self._item_bytes:
+            wanted = min(wanted, max(int(_CHUNK_BYTES / self._item_bytes), _LEAST_ITEMS))
+        return min(wanted, self._each, self._limit, part)
+
+    def pull(self, most: int) -> list[int]:
+        """Take up to so many items that may start now."""
+        return self.work.queue.try_pull_many(most)
+
+    def note_size(self, items: int, size: int) -> None:
+        """Take in how many bytes some items took on their way."""
+        each = size / items
+        self._item_bytes = max(each, (self._item_bytes + each) / 2)
+
+    def put_back(self, indices: list[int]) -> None:
+        """Put back what was not run."""
+        self.work.queue.put(indices)
+
+    def extras(self, indices: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return the round and the attempts so far of each item that has either."""
+        if not self._run.rounds and not self.work.has_tries:
+            return {}
+        return {index: (self.work.state.round_of(index), self.work.tries(index)) for index in indices}
+
+    def packed_function(self) -> tuple[bytes, int]:
+        """Return the job's function and what all its calls have in common, and how much code that brings along.
+
+        Raises:
+            PicklingError: If that cannot be; the message names what is to blame.
+        """
+        with self._lock:
+            work = self.work.work
+            function = work.function
+            if self._packed is None or self._packed[0] is not function:
+                self._sealer = Sealer()
+                data = pack_function(function, work.sendable_statics, work.layout, work.name, self._sealer)
+                self._packed = (function, data, len(self._sealer.code))
+            return self._packed[1:]
+
+    def packed_arguments(self, indices: list[int], known: int) -> tuple[bytes, int]:
+        """Return what calls are given, for a worker that has so much of the code in it, and how much it has then.
+
+        Raises:
+            ItemSkippedError: If an item depends on something that did not complete.
+            Exception: If something cannot be pickled.
+        """
+        with self._lock:
+            data = pack_arguments(self.work.work.sendable_arguments(indices), self._sealer, known)
+            return data, len(self._sealer.code)
+
+    def note_death(self, held: int) -> None:
+        """Send fewer items at once: a process died, and which of so many items ended it is not known."""
+        self._limit = max(held // _FEWER, 1)
+
+    def note_progress(self, ended: int) -> None:
+        """Send more items at once again, as they end."""
+        if self._limit < _MOST_ITEMS:
+            self._limit += ended
 
 
 class RemoteLane:
@@ -259,7 +385,6 @@ class RemoteLane:
         """Items that the worker said are running, with the start of the attempt."""
         self._beginnings: dict[int, tuple[float, float]] = {}
         """Of items on another machine: when they began, by its clock and by the kernel's."""
-        self.awaited: Counter[str] = Counter()
         """Limits that its items wait for in Prefect's `concurrency`, with how many calls do."""
         self.is_open = True
         self.pulled = 0
@@ -474,9 +599,6 @@ class RemoteLane:
         for index in indices:
             if self.outstanding.pop(index, 0) is None:
                 self._send([index])
-
-    def _take_waits(self, awaited: dict[str, int]) -> None:
-        self.awaited = Counter(awaited)
 
     def _take_problem(self, told: str) -> None:
         self._give_up(

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from contextvars import copy_context
+from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,9 @@ from nbfutures.engine.item_pipes import redirected_descriptors, runs_alone
 from nbfutures.engine.lanes import NOTHING, Lane, LaneWork
 from nbfutures.engine.workers.given import Given, Opener
 from nbfutures.engine.workers.packing import pack_outcomes, unpack, unreadable_arguments, words
-from nbfutures.engine.workers.surroundings import note_modules, settle_in
+from nbfutures.engine.workers.surroundings import Surroundings, note_modules, settle_in
 from nbfutures.model.clock import SystemClock
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.prefect.limits.awaited import awaited_limits
 from nbfutures.prefect.prefect_logging import keep_logging_apart
 from nbfutures.prefect.private_settings import private_settings
 from nbfutures.prefect.processes.start import can_talk
@@ -35,15 +35,36 @@ from nbfutures.prefect.remote.crash_recovery import READING, SEVERAL, TELLING, M
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import FrameType
 
     from prefect.client.schemas.objects import State
 
     from nbfutures.engine.calls.signatures import Layout
     from nbfutures.engine.workers.contracts import Connection, Route
-    from nbfutures.prefect.remote.window import LaneSettings
 
-__all__ = ["run_remote_lane", "work_for"]
+__all__ = ["LaneSettings", "run_remote_lane", "work_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """How a lane runs its items, and what it needs of the kernel's surroundings."""
+
+    worker: str
+    """Name of the worker, for the outcomes."""
+    mark: str | None
+    """Path of the file in which the worker notes what it runs; `None` if the kernel cannot read it."""
+    surroundings: Surroundings | None
+    """What to take over from the kernel; `None` where the process is not the lane's own."""
+    is_async: bool
+    slots: int
+    """Coroutines at once."""
+    retries: int
+    retry_delay: float
+    """Seconds."""
+    timeout: float | None
+    """Seconds."""
+    fail_fast: bool
+    queued: float
+    """When the items were submitted, in seconds since the epoch."""
 
 
 class Calls:
@@ -229,9 +250,6 @@ class Inbox:
 
 _TELL_SECONDS = 0.05
 """How long an outcome may wait for others to be sent with; one of a notable item goes at once."""
-_LANES = "nbfutures.prefect.lanes."
-_LOOK_SECONDS = 1.0
-"""Between two looks at what the items wait for."""
 _IDLE_SECONDS = 1.0
 _END_SECONDS = 3.0
 """How long a lane may take to end when it has nothing to do."""
@@ -322,8 +340,6 @@ class _WorkersEnd:
             self.lane.running = Marked(mark)
         elif mark is not None:
             self.lane.mark = mark
-        self._awaited: dict[str, int] = {}
-        self._next_look = time.monotonic() + _LOOK_SECONDS
         self._has_own_process = settings.surroundings is not None
 
     def run(self, task_run_id: Any) -> int:
@@ -478,25 +494,8 @@ class _WorkersEnd:
                 self._send("back", back)
             if is_over:
                 return
-            self._tell_waits()
             # Others may come with the next message.
             time.sleep(_TELL_SECONDS / 25)
-
-    def _tell_waits(self) -> None:
-        """Send which limits the items wait for, once a second, where that has changed."""
-        if time.monotonic() < self._next_look:
-            return
-        self._next_look = time.monotonic() + _LOOK_SECONDS
-        # It looks at what belongs to others, and only to say something more: no reason to end the process.
-        with contextlib.suppress(Exception):
-            before, self._awaited = self._awaited, dict(awaited_limits(self._is_own))
-            if self._awaited != before:
-                self._send("waits", self._awaited)
-
-    def _is_own(self, frame: FrameType) -> bool:
-        """Tell whether a frame is one of the lane: what it calls are its items."""
-        is_lane = str(frame.f_globals.get("__name__")).startswith(_LANES)
-        return is_lane and frame.f_locals.get("self") is self.lane
 
     def _send(self, *message: Any) -> None:
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)

@@ -274,7 +274,7 @@ def watch_futures(run: Run, futures: Sequence[PrefectFuture[Any]], items: list[I
     feed = Feed(run.name)
     watched = WatchedFutures(run, feed, items)
     # The feed ends when all of them have.
-    with SlotWaits(run, watched.task_run_ids), feed:
+    with SlotWaits(run), feed:
         run.on_cancel(watched.cancel_queued)
         for index, future in enumerate(futures):
             seen = Observed(queued=run.queued)
@@ -327,7 +327,7 @@ def run_flow(
                 on_running=[*made.on_running_hooks, note],
             )
             try:
-                with flow_settings(run), SlotWaits(run, watched.task_run_ids):
+                with flow_settings(run), SlotWaits(run):
                     # Of a flow that yields there is no state.
                     asked = {} if named.isgenerator else {"return_state": True}
                     returned = _call_flow(run, watched, cancelled, lambda: named(*args, **asked, **kwargs))

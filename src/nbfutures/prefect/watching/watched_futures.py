@@ -17,7 +17,7 @@ from nbfutures.prefect.background.delayed import DelayedFuture
 from nbfutures.prefect.background.records import mark_cancelled
 from nbfutures.prefect.background.runs import tell_cancelled
 from nbfutures.prefect.background.worker_presence import Attendance
-from nbfutures.prefect.outcomes import id_of, outcome_of, outcome_of_call
+from nbfutures.prefect.outcomes import outcome_of, outcome_of_call
 from nbfutures.prefect.tasks.cache_keys import UncachedNote
 from nbfutures.prefect.tasks.task_window import take_back
 
@@ -184,11 +184,6 @@ class WatchedFutures:
         """Return how many are being worked on."""
         entries = list(self._entries.values())
         return sum(entry.seen.started is not None and entry.seen.ended is None for entry in entries)
-
-    def task_run_ids(self) -> list[UUID]:
-        """Return the ids of those that have not ended and are no calls; of flow runs those."""
-        ids = (id_of(entry.future) for entry in list(self._entries.values()) if entry.future is not None)
-        return [one for one in ids if one is not None]
 
     @property
     def is_busy(self) -> bool:
