@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.engine.job_note import JobNote
