@@ -103,7 +103,7 @@ def assert_all_is_theirs(job):
 
 def test_what_items_and_their_programs_write_is_kept_with_them(runner, kind, capfd):
     with fresh_logging():
-        assert_all_is_theirs(runner.map(kind(call), range(2 * len(EXPECTED))))
+        assert_all_is_theirs(runner.map(kind(call), range(len(EXPECTED))))
     assert "".join(capfd.readouterr()).strip() == ""
 
 
@@ -169,14 +169,14 @@ def redirect(x):
 def test_the_kernels_streams_are_the_kernels_whatever_items_do(runner, kind):
     # None of pytest's that are there for one test only: jobs of the test before may still be ending.
     before = sys.stdout, sys.stderr
-    job = runner.map(kind(redirect), range(42))
-    assert job.result(120) == [True] * 42
+    job = runner.map(kind(redirect), range(14))
+    assert job.result(120) == [True] * 14
     assert (sys.stdout, sys.stderr) == before
     assert (sys.stdout.closed, sys.stderr.closed) == (False, False)
     # The workers', too.
-    job = runner.map(by_run_of, range(8))
+    job = runner.map(by_run_of, range(4))
     assert job.wait(120)
-    assert [outcome.output.stdout for outcome in job.outcomes()] == ["before\nby run\nafter\n"] * 8
+    assert [outcome.output.stdout for outcome in job.outcomes()] == ["before\nby run\nafter\n"] * 4
 
 
 def by_run_of(_):
