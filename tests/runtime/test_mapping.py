@@ -24,10 +24,15 @@ from prefect.utilities.callables import (
 )
 from prefect.utilities.engine import resolve_inputs_sync
 
+from nbfutures.engine.calls import work as works
 from nbfutures.engine.calls.mapping import map_calls
 from nbfutures.engine.calls.signatures import bind
-from nbfutures.engine.calls.work import map_work, name_of, submit_work
+from nbfutures.engine.calls.work import name_of
 from nbfutures.errors import MapArgumentsError
+from nbfutures.prefect.resolving import resolve_inputs
+
+map_work = functools.partial(works.map_work, resolve=resolve_inputs)
+submit_work = functools.partial(works.submit_work, resolve=resolve_inputs)
 
 
 def add(x, y=1, *, z=0):

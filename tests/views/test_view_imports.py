@@ -7,7 +7,7 @@ import pytest
 
 LIGHT = [
     *("clean", "display", "failures", "grouping", "html", "report", "snapshot"),
-    *("templates", "text", "ticker", "tracebacks", "words"),
+    *("templates", "text", "tracebacks", "words"),
 ]
 
 

@@ -6,11 +6,7 @@ import contextvars
 import html
 import logging
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import anywidget
-import traitlets
+from typing import TYPE_CHECKING, Any
 
 from nbfutures.views.clean import one_line, plain
 from nbfutures.views.display import LiveDisplay
@@ -19,35 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nbfutures.model.ui_place import UiPlace
+    from nbfutures.views.dashboard.dashboard import Dashboard
 
 __all__ = ["DashboardView"]
-
-_FOLDER = Path(__file__).parent
-
-
-class Dashboard(anywidget.AnyWidget):
-    """What the browser knows of Prefect's interface: never the password, which would be saved with the notebook."""
-
-    # As text: of a path, anywidget keeps every widget that was ever made, to tell it of changes in the file.
-    _esm: ClassVar[str] = (_FOLDER / "dashboard.js").read_text(encoding="utf-8")
-    _css: ClassVar[str] = (_FOLDER / "dashboard.css").read_text(encoding="utf-8")
-
-    layout: traitlets.Any = traitlets.Any(default_value=None, allow_none=True).tag(sync=True)
-    address = traitlets.Unicode().tag(sync=True)
-    """Of the page to show; a path where the notebook's own server passes it on. Empty until it is known."""
-    frame = traitlets.Unicode().tag(sync=True)
-    """The same, by way of the login page; empty where the page cannot be shown below a cell."""
-    note = traitlets.Unicode().tag(sync=True)
-    """What there is to say."""
-
-    def open(self) -> None:
-        """Tell the browser of the widget."""
-        super().open()
-        # As for a card: what the browser asks for is answered while a cell runs.
-        comm: Any = self.comm
-        if hasattr(comm, "_reply_subshell_for"):
-            comm._reply_subshell_for = None
-
 
 _logger = logging.getLogger(__name__)
 
@@ -139,6 +109,8 @@ class _LiveDashboard:
 
     def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         if self._widget is None:
+            from nbfutures.views.dashboard.dashboard import Dashboard
+
             self._widget = Dashboard()
             self._draw(self._widget)
             self._widget.on_msg(self._on_message)
