@@ -18,7 +18,7 @@ from tests.support import eventually
 
 import nbfutures as nbf
 from nbfutures.api import find_job
-from nbfutures.prefect.dispatcher import Dispatcher
+from nbfutures.engine.dispatcher import Dispatcher
 from nbfutures.prefect.flow_runs import flow_watch
 from nbfutures.prefect.flow_runs.summaries import flush_summaries
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import TaskRun
 
     from nbfutures.engine.calls.work import CallWork
+    from nbfutures.engine.dispatcher import Dispatcher
     from nbfutures.model.options import JobOptions
-    from nbfutures.prefect.dispatcher import Dispatcher
 
 __all__ = ["BackgroundWindow"]
 

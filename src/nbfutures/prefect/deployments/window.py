@@ -21,8 +21,8 @@ from nbfutures.prefect.shared_client import shared_client
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
+    from nbfutures.engine.dispatcher import Dispatcher
     from nbfutures.prefect.deployments.work import DeploymentWork
-    from nbfutures.prefect.dispatcher import Dispatcher
 
 __all__ = ["OPEN_RUNS", "DeploymentWindow"]
 

@@ -15,21 +15,25 @@ from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 
 from nbfutures.engine.calls.work import name_of
+from nbfutures.engine.dispatcher import Dispatcher
+from nbfutures.engine.inline_lane import InlineLaneWindow
 from nbfutures.engine.job_note import JobNote
+from nbfutures.engine.lane_window import LaneWindow
 from nbfutures.engine.lanes import LaneWork
 from nbfutures.errors import ItemSkippedError, JobCrashedError
-from nbfutures.prefect.dispatcher import Dispatcher
+from nbfutures.prefect.feed import Feed
 from nbfutures.prefect.flow_runs import flow_start
 from nbfutures.prefect.flow_runs.flow_end import crashed_state, final_state, force_cancelled
 from nbfutures.prefect.flow_runs.flow_watch import watched_in_prefect
 from nbfutures.prefect.flow_runs.summaries import record_summary
-from nbfutures.prefect.lanes.inline_lane import InlineLaneWindow, InlineTaskWindow
-from nbfutures.prefect.lanes.lane_window import LaneWindow
+from nbfutures.prefect.limits.slot_leases import Keeper
 from nbfutures.prefect.limits.slot_waits import SlotWaits
 from nbfutures.prefect.names import argument_words, flow_name, run_name
 from nbfutures.prefect.private_settings import private_settings
 from nbfutures.prefect.runners import KERNEL_RUNNERS, make_runner
 from nbfutures.prefect.runners.threads import nesting
+from nbfutures.prefect.task_run_lanes import TaskRunLanes
+from nbfutures.prefect.tasks.inline_task_window import InlineTaskWindow
 from nbfutures.prefect.tasks.lasting_print import lasting_print, logs_prints
 from nbfutures.prefect.tasks.task_window import TaskWindow
 
@@ -42,8 +46,7 @@ if TYPE_CHECKING:
 
     from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.contracts import Run
-    from nbfutures.prefect.dispatcher import Window
-    from nbfutures.prefect.feed import Feed
+    from nbfutures.engine.dispatcher import Window
 
 __all__ = ["flow_settings", "run_calls", "run_launch", "wait_for_futures"]
 
@@ -148,9 +151,10 @@ def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any) -> Window:
             dispatcher, feed, runner, shared, workers=run.workers, in_flight=options.in_flight, name=run.name
         )
     if options.runner == "inline":
-        return InlineLaneWindow(dispatcher, feed, runner, shared, workers=1, in_flight=1, name=run.name)
+        return InlineLaneWindow(dispatcher, TaskRunLanes(run.name, runner, feed), shared, workers=1, in_flight=1)
     in_flight = options.in_flight or ((options.workers or COROUTINES) if work.is_async else None)
-    return LaneWindow(dispatcher, feed, runner, shared, workers=run.workers, in_flight=in_flight, name=run.name)
+    start = TaskRunLanes(run.name, runner, feed)
+    return LaneWindow(dispatcher, start, shared, workers=run.workers, in_flight=in_flight)
 
 
 _SPARE_THREADS = 1000
@@ -203,6 +207,8 @@ def run_launch(job: str) -> State[Any]:
     run.drain_at_exit()
     flow_start.started()
     dispatcher = Dispatcher(run, work, launch.indices)
+    if run.options.limit:
+        dispatcher.limit = Keeper(run, dispatcher.wake)
     run.attach_dispatcher(dispatcher)
     chosen = launch.make_window or functools.partial(job_window, runner=context.task_runner)
     if run.options.background and launch.make_window is None:
@@ -210,7 +216,8 @@ def run_launch(job: str) -> State[Any]:
     prints = lasting_print() if logs_prints(work.target) else nullcontext()
     with watched_in_prefect(run, launch.flow_run_id) as seen, prints, SlotWaits(run):
         try:
-            dispatcher.drive(chosen)
+            feed = Feed(run.name)
+            dispatcher.drive(lambda dispatcher: chosen(dispatcher, feed), feed)
         except Exception as error:
             launch.error = error
             return crashed_state(error)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from nbfutures.engine.contracts import Caller, Connection, Run, Work
+    from nbfutures.engine.dispatcher import Dispatcher
     from nbfutures.model.dry_run import DryRunReport
     from nbfutures.model.item import Item
     from nbfutures.model.options import JobOptions
-    from nbfutures.prefect.dispatcher import Dispatcher
     from nbfutures.prefect.jobs.futures import ItemFuture, JobFuture
     from nbfutures.prefect.session import Session
 

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
 
     from nbfutures.engine.contracts import Run
+    from nbfutures.engine.dispatcher import Dispatcher
     from nbfutures.engine.lanes import LaneWork
     from nbfutures.engine.workers.contracts import RemoteRunner
-    from nbfutures.prefect.dispatcher import Dispatcher
     from nbfutures.prefect.feed import Feed
 
 __all__ = ["RemoteWindow"]

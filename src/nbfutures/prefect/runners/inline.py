@@ -4,7 +4,7 @@ In a notebook that is the kernel's main thread: `map` returns when all items hav
 the debugger in the cell, and an interrupt meets the item that runs. The parts:
 
 - `nbfutures.engine.inline_executor`: the thread that asked waits there, and makes the calls of the items;
-- `nbfutures.prefect.lanes.inline_lane`: the windows, which hand each call over to it;
+- `nbfutures.engine.inline_lane` and `nbfutures.prefect.tasks.inline_task_window`: hand each call over to it;
 - here: where Prefect's engine runs. For a job that is a thread beside, so that an interrupt cannot meet the engine. The
   task runs of a flow (`nbf.run`) run where the flow submits them, engine included.
 """

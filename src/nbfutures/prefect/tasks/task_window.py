@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from prefect.tasks import Task
 
     from nbfutures.engine.calls.work import CallWork
+    from nbfutures.engine.dispatcher import Dispatcher
     from nbfutures.model.options import JobOptions
-    from nbfutures.prefect.dispatcher import Dispatcher
     from nbfutures.prefect.feed import Feed
 
 __all__ = ["PreparedTask", "TaskWindow", "take_back"]

@@ -1,4 +1,4 @@
-"""The dispatcher: keeps a bounded window of a job's items in flight, from the job's flow thread."""
+"""The dispatcher: keeps a bounded window of a job's items in flight, from the job's thread."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nbfutures.engine import capture
 from nbfutures.engine.calls.stream import StreamQueue
 from nbfutures.engine.countdown import Countdown
-from nbfutures.engine.no_limit import NO_LIMIT
+from nbfutures.engine.no_limit import NO_LIMIT, NoLimit
 from nbfutures.engine.work_queue import WorkQueue
 from nbfutures.errors import ItemCancelledError
 from nbfutures.model.events import JobPhase
 from nbfutures.model.outcome import OutcomeKind
-from nbfutures.prefect.feed import Feed
-from nbfutures.prefect.limits.slot_leases import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    from prefect.futures import PrefectFuture
+    from contextlib import AbstractContextManager
 
     from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.contracts import Run
@@ -96,15 +93,15 @@ class Dispatcher:
             if self.stream is None
             else StreamQueue(run.options.in_flight or run.workers, rate=rate, now=now)
         )
-        self.limit = Keeper(run, self.wake) if run.options.limit else NO_LIMIT
-        """Asked for a slot before an item starts."""
+        self.limit: NoLimit = NO_LIMIT
+        """Asked for a slot before an item starts; to be set before `drive`."""
         self._gated = gated
         self._to_gate = sorted(gated)
         self._gate_lock = threading.Lock()
         self._wake = threading.Event()
         self._window: Window | None = None
         self._reason = "Cancelled before it ran. Run it with job.retry()."
-        self._awaited: dict[PrefectFuture[Any], list[Countdown]] = {}
+        self._awaited: dict[Any, list[Countdown]] = {}
 
     # --- from any thread -------------------------------------------------------------------------------------------
 
@@ -174,23 +171,24 @@ class Dispatcher:
         """Tell whether the item is being worked on."""
         return self._window is not None and self._window.is_running(index)
 
-    # --- in the flow's thread --------------------------------------------------------------------------------------
+    # --- in the job's thread --------------------------------------------------------------------------------------
 
-    def drive(self, make_window: Callable[[Dispatcher, Feed], Window]) -> None:
-        """Run the items to their end. Blocks; on the flow's thread, inside the flow run.
+    def drive(self, make_window: Callable[[Dispatcher], Window], ends: AbstractContextManager[Any]) -> None:
+        """Run the items to their end. Blocks.
 
         Args:
-            make_window: Makes the window, given this dispatcher and the feed.
+            make_window: Makes the window, given this dispatcher.
+            ends: Within it, ends of what the window starts are told; it is left when all have ended.
         """
         state = self.run.state
         if state.phase is JobPhase.STARTING:
             state.set_phase(JobPhase.RUNNING)
-        # The feed ends when all task runs have: until then, items may use slots.
-        with self.limit, Feed(self.run.name) as feed:
+        # Until all that was started has ended, items may use slots.
+        with self.limit, ends:
             problem = self.limit.wait_until_known(self.run.stopped)
             if problem is not None and not self.run.stopped.is_set():
                 self.run.crash(problem)
-            window = self._window = make_window(self, feed)
+            window = self._window = make_window(self)
             if self.stream is not None and isinstance(self.queue, StreamQueue):
                 self.stream.begin(self.run, self.take, self.queue, self.wake)
             while True:
@@ -251,7 +249,7 @@ class Dispatcher:
             for future in waiting:
                 self._await(future, countdown)
 
-    def _await(self, future: PrefectFuture[Any], countdown: Countdown) -> None:
+    def _await(self, future: Any, countdown: Countdown) -> None:
         # One callback for each future, however many items wait for it: some of Prefect's futures hold only one.
         waiting = self._awaited.get(future)
         if waiting is not None:
@@ -264,7 +262,7 @@ class Dispatcher:
         self._awaited[future] = [countdown]
         future.add_done_callback(self._on_upstream_done)
 
-    def _on_upstream_done(self, future: PrefectFuture[Any]) -> None:
+    def _on_upstream_done(self, future: Any) -> None:
         with self._gate_lock:
             waiting = self._awaited.pop(future, [])
         for countdown in waiting:

@@ -1,14 +1,10 @@
-"""The window of a plain function's job: a few task runs, each working through many items."""
+"""The window of a plain function's job: a few lanes, each working through many items."""
 
 from __future__ import annotations
 
+import functools
 import itertools
-from typing import TYPE_CHECKING, Any
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.context import TaskRunContext
-from prefect.states import Completed, Failed
+from typing import TYPE_CHECKING, Protocol
 
 from nbfutures.engine.async_lane import AsyncLane
 from nbfutures.engine.lanes import Lane
@@ -16,34 +12,31 @@ from nbfutures.engine.shared_loop import PATIENCE_SECONDS, run_shared
 from nbfutures.engine.timeouts import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, give_up_late, given_up_on
 from nbfutures.errors import JobCrashedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.prefect.names import template_of
-from nbfutures.prefect.outcomes import problem_of
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
-    from prefect.futures import PrefectFuture
-    from prefect.task_runners import TaskRunner
+    from collections.abc import Callable
 
+    from nbfutures.engine.dispatcher import Dispatcher
     from nbfutures.engine.lanes import LaneWork
-    from nbfutures.prefect.dispatcher import Dispatcher
-    from nbfutures.prefect.feed import Feed
 
-__all__ = ["LaneWindow"]
+__all__ = ["LaneStarter", "LaneWindow"]
 
 _EMPTY_CRASHES = 3
 """Task runs that may crash before they ran an item, one after the other, before the job crashes."""
-_lanes: dict[str, Lane] = {}
-_numbers = itertools.count(1)
 
 
-@task(name="lane", persist_result=False, cache_policy=NO_CACHE)
-def run_lane(lane: str) -> State[Any]:
-    """Work through items; the argument is a name, so that Prefect has nothing to look through or to store."""
-    context = TaskRunContext.get()
-    working = _lanes[lane]
-    failed = working.run(context.task_run.id if context else None)
-    told = f"{working.pulled:,} items" + (f", {failed:,} failed" if failed else "")
-    return Failed(message=told) if failed else Completed(message=told, data=working.pulled)
+class LaneStarter(Protocol):
+    """Starts lanes."""
+
+    def __call__(self, lane: Lane, number: int, on_done: Callable[[BaseException | None], None]) -> None:
+        """Start a lane. Does not block.
+
+        Args:
+            lane: Its `run` is to be called, on a thread of its own.
+            number: How many the job has started by now, this one included.
+            on_done: To be called when it has ended, with what ended it from outside, if something did.
+        """
+        ...
 
 
 class LaneWindow:
@@ -51,34 +44,28 @@ class LaneWindow:
 
     Args:
         dispatcher: The dispatcher that owns this window.
-        feed: Tells when a lane's task run is done.
-        runner: Where the lanes run.
+        start: Starts lanes.
         work: What the lanes share.
         workers: Lanes at once.
         in_flight: Items at once, at most; for coroutines their number.
-        name: Name of the task runs.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        feed: Feed,
-        runner: TaskRunner[Any],
+        start: LaneStarter,
         work: LaneWork,
         *,
         workers: int,
         in_flight: int | None,
-        name: str,
     ) -> None:
         self._dispatcher = dispatcher
         self._run = dispatcher.run
-        self._feed = feed
-        self._runner = runner
+        self._start_lane = start
         self._work = work
         self._slots = in_flight or workers
         self._most = 1 if work.is_async else min(workers, in_flight or workers)
-        self._name = name
-        self._lanes: dict[Lane, tuple[str, int]] = {}
+        self._lanes: dict[Lane, int] = {}
         self._holding: set[Lane] = set()
         """Lanes that have a slot of the job's limits: what works through one item at a time needs one."""
         self._count = 0
@@ -166,31 +153,25 @@ class LaneWindow:
             return
         self._count += 1
         # A lane that takes no more items has left its place to another, though Prefect may still record its end.
-        used = {number for lane, (_, number) in list(self._lanes.items()) if lane.is_open}
+        used = {number for lane, number in list(self._lanes.items()) if lane.is_open}
         number = next(number for number in itertools.count(1) if number not in used)
         lane = self._make_lane(number, slots)
         if self._work.limit.is_limited and not self._work.is_async:
             self._holding.add(lane)
-        key = f"{self._name} {self._count} ({next(_numbers)})"
-        _lanes[key] = lane
-        self._lanes[lane] = (key, number)
-        named = run_lane.with_options(name=self._name, task_run_name=template_of(f"{self._name} {self._count}"))
-        future = self._runner.submit(named, {"lane": key})
-        self._feed.watch(future, lambda: self._on_done(lane, future))
+        self._lanes[lane] = number
+        self._start_lane(lane, self._count, functools.partial(self._on_done, lane))
 
     def _make_lane(self, number: int, slots: int) -> Lane:
         worker = f"thread {number}"
         return AsyncLane(self._work, worker, slots, run_shared) if self._work.is_async else Lane(self._work, worker)
 
-    def _on_done(self, lane: Lane, future: PrefectFuture[Any]) -> None:
-        """Take in the end of a lane's task run; on the feed's thread."""
-        key, _ = self._lanes.pop(lane)
-        _lanes.pop(key, None)
+    def _on_done(self, lane: Lane, problem: BaseException | None) -> None:
+        """Take in the end of a lane; on whichever thread tells it."""
+        del self._lanes[lane]
         lane.is_open = False
         lane.is_over = True
         self._give_slot(lane)
         told = lane.drain()
-        problem = problem_of(future)
         # Items that the lane took and did not record: only a failure of the engine itself leaves some.
         for index in list(lane.running):
             lost = JobCrashedError(f"Prefect ended the task run under the item: {problem}. Run it with job.retry().")

@@ -1,1 +1,0 @@
-"""Plain functions: task runs that work through many items each."""
