@@ -122,8 +122,8 @@ def test_an_item_that_blocks_the_loop_is_given_up_on_and_others_have_another_loo
 
 
 def test_an_item_that_blocks_without_a_timeout_does_not_hold_up_other_jobs(monkeypatch):
-    for module in ("shared_loop", "lanes.lane_window"):
-        monkeypatch.setattr(f"nbfutures.prefect.{module}.PATIENCE_SECONDS", 0.5)
+    for module in ("shared_loop", "lane_window"):
+        monkeypatch.setattr(f"nbfutures.engine.{module}.PATIENCE_SECONDS", 0.5)
     unblock, blocks = threading.Event(), threading.Event()
 
     async def block(x):

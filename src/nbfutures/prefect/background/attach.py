@@ -29,6 +29,7 @@ from nbfutures.prefect.background.unreported_endings import read_by_id
 from nbfutures.prefect.background.worker_calls import offered_again
 from nbfutures.prefect.flow_runs.flow_end import final_state
 from nbfutures.prefect.outcomes import Observed
+from nbfutures.prefect.resolving import resolve_inputs
 from nbfutures.prefect.watching.watched_work import WatchedWork
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class AttachedCalls(CallWork):
     """
 
     def __init__(self, work: CallWork, found: Found) -> None:
-        super().__init__(work.target, work.arguments, work.table)
+        super().__init__(work.target, work.arguments, work.table, resolve=resolve_inputs)
         self.found = found
 
 

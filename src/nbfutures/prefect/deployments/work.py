@@ -13,6 +13,7 @@ from nbfutures.engine.calls.stream import is_unsized
 from nbfutures.engine.calls.work import CallWork
 from nbfutures.errors import InvalidOptionError, MapArgumentsError, NbfuturesError
 from nbfutures.model.attributes import own_attribute
+from nbfutures.prefect.resolving import resolve_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ class DeploymentWork(CallWork):
         self.deployment = name
         self.is_by_row = False
         """Whether what it maps over has one mapping of all parameters for each item."""
-        super().__init__(_Stub(name), arguments, table)
+        super().__init__(_Stub(name), arguments, table, resolve=resolve_inputs)
 
     def resolved_parameters(self, index: int) -> dict[str, Any]:
         """Return the parameters of a flow run, with values in place of futures.

@@ -282,6 +282,10 @@ def _occupied(address: str | None, why: str) -> ClusterUnreachableError:
     )
 
 
+_STARTS = 3
+"""Times that Ray is started on this machine before that has failed."""
+
+
 def _connect(address: str | None, workers: int | None) -> RayCluster:
     if ray.is_initialized():
         if address is not None and address != ray.get_runtime_context().gcs_address:
@@ -300,7 +304,17 @@ def _start(address: str | None, workers: int | None) -> str | None:
         cpus = max(workers or 0, usable_cpus())
         # Its workers find the modules that the kernel finds.
         job = JobConfig(code_search_path=[str(Path(one).absolute()) for one in sys.path])
-        context: Any = ray.init(num_cpus=cpus, _node_ip_address="127.0.0.1", job_config=job, **quiet)
+        for _ in range(_STARTS - 1):
+            try:
+                context: Any = ray.init(num_cpus=cpus, _node_ip_address="127.0.0.1", job_config=job, **quiet)
+                break
+            except Exception as error:
+                # Ray gives its own processes 30 s, which a busy machine may not have for them.
+                if "timed out during startup" not in str(error):
+                    raise
+                ray.shutdown()
+        else:
+            context = ray.init(num_cpus=cpus, _node_ip_address="127.0.0.1", job_config=job, **quiet)
     else:
         try:
             context = ray.init(address, **quiet)
