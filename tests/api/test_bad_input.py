@@ -183,9 +183,7 @@ def test_very_many_items_are_submitted_and_cancelled_at_once(gate):
 UNREACHABLE = """
 import sys
 import nbfutures as nbf
-from prefect import task
 
-@task
 def square(x):
     return x * x
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import functools
 import inspect
 import sys
@@ -120,7 +119,8 @@ def _parts_of(value: Any) -> list[Any]:  # noqa: PLR0911 - one for each kind of 
         return list(value.values())[:_FEW]
     if not _is_users(type(value).__module__):
         return []
-    return [type(value), *list(_attributes(value).values())[:_FEW]]
+    attributes = vars(value) if _has_dict(value) else {}
+    return [type(value), *list(attributes.values())[:_FEW]]
 
 
 def _is_prefects(value: Any) -> bool:
@@ -168,10 +168,7 @@ def _parts_of_function(function: types.FunctionType) -> Iterator[Any]:
 
 
 def _names_in(code: types.CodeType) -> Iterator[str]:
-    """Yield the names of globals that code reads, or code within it; not those of attributes."""
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
-            yield instruction.argval
+    yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names_in(constant)
@@ -188,15 +185,8 @@ def _members_of(kind: type) -> Iterator[Any]:
             yield member
 
 
-def _attributes(value: Any) -> dict[str, Any]:
-    """Return an object's own attributes, asking nobody but Python for them."""
-    kinds = [vars(kind).get("__dict__") for kind in type(value).__mro__]
-    if not type(value).__dictoffset__ or any(
-        kind is not None and not inspect.isgetsetdescriptor(kind) for kind in kinds
-    ):
-        return {}
-    found: dict[str, Any] = object.__getattribute__(value, "__dict__")
-    return found
+def _has_dict(value: Any) -> bool:
+    return bool(type(value).__dictoffset__)
 
 
 def _is_standard(module: str) -> bool:
