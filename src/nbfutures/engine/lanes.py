@@ -25,19 +25,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from nbfutures.engine.calls.work import CallWork
-    from nbfutures.engine.contracts import Run
-    from nbfutures.engine.dispatcher import Dispatcher
     from nbfutures.engine.work_queue import WorkQueue
     from nbfutures.model.job_state import JobState
 
-__all__ = ["COROUTINES", "NOTABLE_SECONDS", "NOTHING", "Lane", "LaneWork"]
+__all__ = ["NOTABLE_SECONDS", "NOTHING", "Lane", "LaneWork"]
 
 LANE_SECONDS = 1.0
 """A task run takes no further item after this long: 5-10 ms for the task run itself are then 1 % at most."""
-
-
-COROUTINES = 100
-"""Coroutines at once where neither `workers` nor `in_flight` says otherwise."""
 
 
 @dataclass(slots=True)
@@ -69,28 +63,6 @@ class LaneWork:
     """Set while the job is being cancelled: nothing is tried again then."""
     tried: dict[tuple[int, int], int] = field(default_factory=dict)
     """Item and its round to the number of attempts that failed and were followed by another."""
-
-    @classmethod
-    def of_job(cls, run: Run, work: CallWork, dispatcher: Dispatcher) -> LaneWork:
-        """Return what the lanes of a job share, by its options."""
-        options = run.options
-        return cls(
-            work=work,
-            queue=dispatcher.queue,
-            limit=dispatcher.limit,
-            state=run.state,
-            wake=dispatcher.wake,
-            # One at a time: whoever runs a coroutine inline is blocked by it as by a plain function.
-            is_async=work.is_async and options.runner != "inline",
-            quota=None if isinstance(options.batch, str) else options.batch,
-            retries=options.retries or 0,
-            retry_delay=options.retry_delay or 0.0,
-            timeout=options.timeout,
-            fail_fast=options.fail_fast,
-            stopped=run.stopped,
-            queued=run.queued,
-            cpu_clock=run.cpu_clock,
-        )
 
     @property
     def has_tries(self) -> bool:

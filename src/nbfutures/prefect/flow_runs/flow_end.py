@@ -38,18 +38,15 @@ def count_words(run: Run) -> str:
     return ", ".join(f"{number:,} {word}" for word, number in numbers.items() if number)
 
 
-def final_state(run: Run, *, is_cancelled: bool = False, ran: str = "") -> State[Any]:
+def final_state(run: Run, *, is_cancelled: bool = False) -> State[Any]:
     """Return the state of a job's flow run, as its items have ended.
 
     Args:
         run: The job.
         is_cancelled: Whether somebody has cancelled the flow run itself.
-        ran: When the items ran, where that was before the flow run: its own times are those of its record.
     """
     counts = run.state.counts
     message = count_words(run)
-    if ran:
-        message = f"{message}; ran {ran}, before Prefect was there"
     if is_cancelled:
         # Prefect lets a flow run that is being cancelled become nothing else.
         return Cancelled(message=message)

@@ -19,7 +19,7 @@ from nbfutures.engine.dispatcher import Dispatcher
 from nbfutures.engine.inline_lane import InlineLaneWindow
 from nbfutures.engine.job_note import JobNote
 from nbfutures.engine.lane_window import LaneWindow
-from nbfutures.engine.lanes import COROUTINES, LaneWork
+from nbfutures.engine.lanes import LaneWork
 from nbfutures.errors import ItemSkippedError, JobCrashedError
 from nbfutures.prefect.feed import Feed
 from nbfutures.prefect.flow_runs import flow_start
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.contracts import Run
     from nbfutures.engine.dispatcher import Window
-    from nbfutures.engine.head_start import HeadStart
 
 __all__ = ["flow_settings", "run_calls", "run_launch", "wait_for_futures"]
 
@@ -97,6 +96,10 @@ class _Listener(logging.Handler):
             self._note.tell(self.told)
 
 
+COROUTINES = 100
+"""Coroutines at once where neither `workers` nor `in_flight` says otherwise."""
+
+
 def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any) -> Window:
     """Return a window for a job's runner and function.
 
@@ -124,7 +127,23 @@ def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any) -> Window:
             # What waits for a thread would hold a slot.
             size = min(size, run.workers)
         return TaskWindow(dispatcher, feed, runner, work, size=size)
-    shared = LaneWork.of_job(run, work, dispatcher)
+    shared = LaneWork(
+        work=work,
+        queue=dispatcher.queue,
+        limit=dispatcher.limit,
+        state=run.state,
+        wake=dispatcher.wake,
+        # One at a time: whoever runs a coroutine inline is blocked by it as by a plain function.
+        is_async=work.is_async and options.runner != "inline",
+        quota=None if isinstance(options.batch, str) else options.batch,
+        retries=options.retries or 0,
+        retry_delay=options.retry_delay or 0.0,
+        timeout=options.timeout,
+        fail_fast=options.fail_fast,
+        stopped=run.stopped,
+        queued=run.queued,
+        cpu_clock=run.cpu_clock,
+    )
     if is_remote:
         from nbfutures.prefect.remote.window import RemoteWindow
 
@@ -155,8 +174,6 @@ class _Launch:
     indices: Sequence[int]
     make_window: Callable[[Dispatcher, Feed], Window] | None = None
     """Makes what is in flight, where that is not in a runner of the job's."""
-    started: HeadStart | None = None
-    """What runs the items already."""
     flow_run_id: UUID | None = None
     """Its flow run, once that has begun."""
     error: BaseException | None = None
@@ -189,15 +206,18 @@ def run_launch(job: str) -> State[Any]:
     EventsWorker.instance()
     run.drain_at_exit()
     flow_start.started()
-    ran = launch.started.ran if launch.started is not None else ""
+    dispatcher = Dispatcher(run, work, launch.indices)
+    if run.options.limit:
+        dispatcher.limit = Keeper(run, dispatcher.wake)
+    run.attach_dispatcher(dispatcher)
+    chosen = launch.make_window or functools.partial(job_window, runner=context.task_runner)
+    if run.options.background and launch.make_window is None:
+        chosen = _background_window(launch)
     prints = lasting_print() if logs_prints(work.target) else nullcontext()
     with watched_in_prefect(run, launch.flow_run_id) as seen, prints, SlotWaits(run):
         try:
             feed = Feed(run.name)
-            if launch.started is not None:
-                launch.started.hand_over(TaskRunLanes(run.name, context.task_runner, feed), feed)
-            else:
-                _drive(launch, context.task_runner, feed)
+            dispatcher.drive(lambda dispatcher: chosen(dispatcher, feed), feed)
         except Exception as error:
             launch.error = error
             return crashed_state(error)
@@ -205,19 +225,7 @@ def run_launch(job: str) -> State[Any]:
             launch.error = error
             raise
     launch.is_over = True
-    return final_state(run, is_cancelled=seen.is_cancelled, ran=ran)
-
-
-def _drive(launch: _Launch, runner: Any, feed: Feed) -> None:
-    run = launch.run
-    dispatcher = Dispatcher(run, launch.work, launch.indices)
-    if run.options.limit:
-        dispatcher.limit = Keeper(run, dispatcher.wake)
-    run.attach_dispatcher(dispatcher)
-    chosen = launch.make_window or functools.partial(job_window, runner=runner)
-    if run.options.background and launch.make_window is None:
-        chosen = _background_window(launch)
-    dispatcher.drive(lambda dispatcher: chosen(dispatcher, feed), feed)
+    return final_state(run, is_cancelled=seen.is_cancelled)
 
 
 def _background_window(launch: _Launch) -> Callable[[Dispatcher, Feed], Window]:
@@ -231,8 +239,6 @@ def run_calls(
     work: CallWork,
     indices: Sequence[int],
     make_window: Callable[[Dispatcher, Feed], Window] | None = None,
-    *,
-    started: HeadStart | None = None,
 ) -> None:
     """Run some items of a job in a new flow run. Blocks until they ended.
 
@@ -241,10 +247,9 @@ def run_calls(
         work: Its calls.
         indices: The items; all of them where their number becomes known only now.
         make_window: Makes what is in flight, for items that run in no runner of the job's.
-        started: What runs the items already, so that they are to be recorded only.
     """
     wait_for_futures(run, run.options.wait_for)
-    if run.state.is_done and started is None:
+    if run.state.is_done:
         return
     if work.table is None:
         wait_for_futures(run, tuple(work.arguments.values()))
@@ -253,7 +258,7 @@ def run_calls(
             return
         indices = _resolve_length(run, work)
     indices = _all_of_background(run, work, indices)
-    if run.state.is_done and started is None:
+    if run.state.is_done:
         return
     spare = _SPARE_THREADS if run.options.runner in {"threads", "inline"} and not work.is_task else 0
     is_open = work.is_task and work.is_async and run.options.runner == "threads" and not run.options.workers
@@ -271,7 +276,7 @@ def run_calls(
         "runner": run.options.runner,
         "workers": run.workers,
     }
-    launch = _launches[key] = _Launch(run, work, indices, make_window, started)
+    launch = _launches[key] = _Launch(run, work, indices, make_window)
     try:
         with flow_settings(run), _repeats_told(run, work, make_window):
             ended = flow_start.start_flow(named, parameters, name=f"{run.name}{again}")

@@ -8,17 +8,15 @@ import threading
 import time
 import weakref
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from nbfutures.engine import capture
-from nbfutures.engine.head_start import HeadStart
 from nbfutures.engine.inline_executor import CallingThread
 from nbfutures.engine.job_waiting import not_exiting, raisable, wait_for_failure
 from nbfutures.errors import ItemCancelledError, ItemSkippedError, JobCrashedError, NbfuturesError
 from nbfutures.model.events import JobEvent, JobPhase, PhaseChanged, Settled
 from nbfutures.model.job_state import JobState
 from nbfutures.model.outcome import Outcome, OutcomeKind
-from nbfutures.prefect.needs import what_waits_for_prefect
 from nbfutures.prefect.runners import check_installed, workers_of
 from nbfutures.prefect.ui import flow_run_path, ui_place
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
-    from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.contracts import Caller, Connection, Run, Work
     from nbfutures.engine.dispatcher import Dispatcher
     from nbfutures.model.dry_run import DryRunReport
@@ -52,11 +49,7 @@ def run_job(run: Run, work: Work, indices: Sequence[int], connection: Connection
     capture.install()
     try:
         if not connection.ready.is_set():
-            waits = what_waits_for_prefect(run, work)
-            if waits is None:
-                start_at_once(run, cast("CallWork", work), indices, connection)
-                return
-            run.state.set_note(waits)
+            run.state.set_note("Prefect is starting: some ten seconds, and up to thirty the first time.")
         connection.wait_until_ready(run.stopped)
         run.state.set_note("")
         from nbfutures.prefect.execution import execute
@@ -74,18 +67,6 @@ def run_job(run: Run, work: Work, indices: Sequence[int], connection: Connection
                 run.crash(error)
     finally:
         capture.uninstall()
-
-
-def start_at_once(run: Run, work: CallWork, indices: Sequence[int], connection: Connection) -> None:
-    """Run calls to their end, in threads of the kernel, and have Prefect know of it when it is there. Blocks."""
-
-    def record(started: HeadStart) -> None:
-        connection.wait_until_ready()
-        from nbfutures.prefect.flow_runs.flow_run import run_calls
-
-        run_calls(run, work, indices, started=started)
-
-    HeadStart(run, work, indices, record).drive()
 
 
 class OpenDispatchers:
