@@ -45,6 +45,7 @@ def test_in_voila_the_card_moves_and_its_buttons_work(jupyter, open_page, write_
     (gates / "0").touch()
     card.expect_done(1, 8)
     card.button("Cancel").click()
+    expect(card.state).to_have_text("cancelling")
     # What runs is let go; what has not started never starts.
     for running in ("1", "2"):
         (gates / running).touch()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.context import SyncClientContext, get_settings_context
 
+from nbfutures.errors import ServerUnreachableError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -102,6 +104,9 @@ def close_client() -> None:
 def _current() -> _Shared:
     global _shared  # noqa: PLW0603 - one for each kernel
     settings = get_settings_context().settings
+    if not settings.api.url:
+        # A client would start a server of Prefect's own.
+        raise ServerUnreachableError("There is no Prefect to ask any more: the session was closed.")
     if _shared is None or not _shared.suits(settings):
         _let_go()
         _shared = _Shared(settings)
