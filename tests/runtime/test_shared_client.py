@@ -11,12 +11,18 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, temporary_settings
 from tests.support import eventually
 
 import nbfutures as nbf
+from nbfutures.prefect.flow_runs.summaries import flush_summaries
 from nbfutures.prefect.shared_client import close_client, shared_client
 
 
 @pytest.fixture
 def made(monkeypatch, server):
     """The clients that Prefect makes from now on."""
+    # What earlier jobs still have to tell Prefect takes a client, too.
+    for run in server.jobs:
+        if run.thread is not None:
+            run.thread.join(120)
+    flush_summaries(30)
     clients = []
     original = SyncPrefectClient.__init__
 
