@@ -9,7 +9,7 @@ from traitlets.config import Config
 
 import nbfutures.magics
 from nbfutures.magics import load_ipython_extension, unload_ipython_extension
-from nbfutures.magics.extension import NBFutures
+from nbfutures.magics.session_magics import NBFutures
 from nbfutures.model.options import JobOptions
 
 MAGICS = {

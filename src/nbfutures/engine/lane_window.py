@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from nbfutures.engine.async_lane import AsyncLane
 from nbfutures.engine.lanes import Lane
 from nbfutures.engine.shared_loop import PATIENCE_SECONDS, run_shared
-from nbfutures.engine.timeouts import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, give_up_late, given_up_on
+from nbfutures.engine.timeouts import GRACE_SECONDS, STUCK_LOOP, STUCK_THREAD, given_up_on
 from nbfutures.errors import JobCrashedError
 from nbfutures.model.outcome import Outcome, OutcomeKind
 
@@ -198,7 +198,7 @@ class LaneWindow:
     def _give_up_late(self, lane: Lane, timeout: float, why: str) -> list[Outcome]:
         return [
             self._work.ended_from_outside(index, OutcomeKind.FAILED, given_up_on(timeout, why), started)
-            for index, started in give_up_late(self._work, lane, timeout, GRACE_SECONDS)
+            for index, started in self._work.give_up_late(lane, timeout, GRACE_SECONDS)
         ]
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nbfutures.engine import capture
 from nbfutures.engine.forked_children import end_if_forked, forks
@@ -21,17 +21,32 @@ from nbfutures.errors import ItemSkippedError
 from nbfutures.model.outcome import ATOMS, AtomicOutcome, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableSequence
+    from collections.abc import Callable, Iterator, MutableSequence
     from uuid import UUID
 
     from nbfutures.engine.calls.work import CallWork
     from nbfutures.engine.work_queue import WorkQueue
     from nbfutures.model.job_state import JobState
 
-__all__ = ["NOTABLE_SECONDS", "NOTHING", "Lane", "LaneWork"]
+__all__ = ["COROUTINES", "NOTABLE_SECONDS", "NOTHING", "Lane", "LaneWork"]
 
 LANE_SECONDS = 1.0
 """A task run takes no further item after this long: 5-10 ms for the task run itself are then 1 % at most."""
+
+
+COROUTINES = 100
+"""Coroutines at once where neither `workers` nor `in_flight` says otherwise."""
+
+
+class SupportsAbandon(Protocol):
+    """A lane, here or elsewhere."""
+
+    running: dict[int, float]
+    """Items that are running now, with the start of the attempt."""
+
+    def abandon(self, index: int) -> bool:
+        """Give up on an item; return whether it was still running."""
+        ...
 
 
 @dataclass(slots=True)
@@ -80,6 +95,23 @@ class LaneWork:
             return False
         self.tried[index, self.state.round_of(index)] = tries + 1
         return True
+
+    def give_up_late(self, lane: SupportsAbandon, timeout: float, grace: float) -> Iterator[tuple[int, float]]:
+        """Give up on items that did not notice their timeout; yield those that are not tried again, and their start.
+
+        Args:
+            lane: Where the items run.
+            timeout: Seconds.
+            grace: Seconds that an item may take to notice it.
+        """
+        now = self.state.clock.now()
+        for index, started in lane.running.copy().items():
+            if now - started < timeout + grace or not lane.abandon(index):
+                continue
+            if self.takes_another_try(index):
+                self.queue.put_later(index, now + self.retry_delay)
+            else:
+                yield index, started
 
     def ended_from_outside(
         self, index: int, kind: OutcomeKind, error: BaseException, started: float | None, worker: str | None = None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import heapq
-import itertools
 import os
 import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from nbfutures.errors import ItemTimeoutError
 
@@ -22,7 +21,6 @@ __all__ = [
     "GRACE_SECONDS",
     "STUCK_LOOP",
     "STUCK_THREAD",
-    "give_up_late",
     "given_up_on",
     "interrupt_after",
     "timed_out",
@@ -34,31 +32,6 @@ STUCK_THREAD = "a thread cannot be stopped from outside, so its call ends by its
 STUCK_LOOP = (
     "it, or another item, blocked the event loop that they share: call what blocks by `await asyncio.to_thread(...)`."
 )
-
-
-class _Lane(Protocol):
-    running: dict[int, float]
-
-    def abandon(self, index: int) -> bool: ...
-
-
-def give_up_late(work: Any, lane: _Lane, timeout: float, grace: float) -> Iterator[tuple[int, float]]:
-    """Give up on items that did not notice their timeout; yield those that are not tried again, and their start.
-
-    Args:
-        work: What the job's lanes share: a `LaneWork`.
-        lane: Where the items run.
-        timeout: Seconds.
-        grace: Seconds that an item may take to notice it.
-    """
-    now = work.state.clock.now()
-    for index, started in lane.running.copy().items():
-        if now - started < timeout + grace or not lane.abandon(index):
-            continue
-        if work.takes_another_try(index):
-            work.queue.put_later(index, now + work.retry_delay)
-        else:
-            yield index, started
 
 
 def given_up_on(timeout: float, why: str) -> ItemTimeoutError:
@@ -85,56 +58,51 @@ def timed_out(seconds: float) -> ItemTimeoutError:
 # --- an exception in a thread of Python -------------------------------------------------------------------------------
 
 
+@dataclass(eq=False, slots=True)
 class _Deadline:
     """When a thread is to be interrupted, unless it has left the call by then."""
 
-    __slots__ = ("error", "is_over", "lock", "thread")
-
-    def __init__(self, thread: int, error: type[BaseException]) -> None:
-        self.thread = thread
-        self.error = error
-        self.is_over = False
-        # Nothing is raised in a thread that has left the call: the one waits for the other here.
-        self.lock = threading.Lock()
+    when: float
+    """By `time.monotonic`."""
+    thread: int
+    error: type[BaseException]
 
 
 class _Watch:
     """One thread that raises an exception in others at their time."""
 
     def __init__(self) -> None:
-        self._deadlines: list[tuple[float, int, _Deadline]] = []
-        self._numbers = itertools.count()
+        self._deadlines: set[_Deadline] = set()
+        """Of the calls that go on: one for each thread, but for calls within calls."""
+        self._looks_at = float("inf")
+        # Held to raise and to leave: nothing is raised in a thread that has left its call.
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def add(self, deadline: _Deadline, seconds: float) -> None:
+    def add(self, deadline: _Deadline) -> None:
         with self._changed:
-            heapq.heappush(self._deadlines, (time.monotonic() + seconds, next(self._numbers), deadline))
+            self._deadlines.add(deadline)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="nbfutures timeouts", daemon=True)
                 self._thread.start()
-            if self._deadlines[0][2] is deadline:
+            elif deadline.when < self._looks_at:
                 self._changed.notify()
 
+    def remove(self, deadline: _Deadline) -> None:
+        with self._changed:
+            self._deadlines.discard(deadline)
+
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while self._deadlines and self._deadlines[0][2].is_over:
-                    heapq.heappop(self._deadlines)
-                if not self._deadlines:
-                    if not self._changed.wait(_IDLE_SECONDS) and not self._deadlines:
-                        self._thread = None
-                        return
-                    continue
-                when, _, deadline = self._deadlines[0]
-                left = when - time.monotonic()
-                if left > 0:
-                    self._changed.wait(left)
-                    continue
-                heapq.heappop(self._deadlines)
-            with deadline.lock:
-                if not deadline.is_over:
-                    _raise_in(deadline.thread, deadline.error)
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for late in [one for one in self._deadlines if one.when <= now]:
+                    self._deadlines.remove(late)
+                    _raise_in(late.thread, late.error)
+                self._looks_at = min((one.when for one in self._deadlines), default=now + _IDLE_SECONDS)
+                if not self._changed.wait(self._looks_at - now) and not self._deadlines:
+                    self._thread = None
+                    return
 
 
 _IDLE_SECONDS = 5.0
@@ -151,9 +119,9 @@ if sys.platform != "win32":
     os.register_at_fork(after_in_child=_renew_watch)
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Raise an exception at the next instruction of a thread; `None` takes back what it has not met yet."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    """Raise an exception at the next instruction of a thread."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
 
 
 @contextlib.contextmanager
@@ -187,14 +155,11 @@ def interrupt_after(seconds: float | None, error: type[BaseException]) -> Iterat
         finally:
             signal.signal(alarm, signal.SIG_DFL)
         return
-    deadline = _Deadline(threading.get_ident(), error)
-    _watch.add(deadline, seconds)
+    watch, deadline = _watch, _Deadline(time.monotonic() + seconds, threading.get_ident(), error)
+    watch.add(deadline)
     try:
         yield
     finally:
-        try:
-            with deadline.lock:
-                deadline.is_over = True
-        except error:
-            # Raised in the moment of leaving: the call is over, however it went.
-            deadline.is_over = True
+        # Raised in the moment of leaving: the call is over, however it went.
+        with contextlib.suppress(error):
+            watch.remove(deadline)

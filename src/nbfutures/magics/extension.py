@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from nbfutures.magics.arguments import Option
 
-__all__ = ["NBFutures", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
 _USE = re.compile(
     r"\s*(?:\w[^%=]*=\s*)?(?P<escape>%{0,2})(?P<magic>map|submit|flow|jobs|limit|runner|serve|dashboard)\s(?P<line>.*)",

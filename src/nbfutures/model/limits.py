@@ -37,6 +37,11 @@ class LimitRecord:
     """Who uses the slots, as far as it is known."""
 
     @property
+    def is_full(self) -> bool:
+        """Whether it holds back whoever asks for a slot now."""
+        return self.is_active and self.slots <= self.in_use
+
+    @property
     def kind(self) -> str:
         """What people call its kind: "global", "tag" or "rate"."""
         return "tag" if self.is_tag else "rate" if self.per_second else "global"

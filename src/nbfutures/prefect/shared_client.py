@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.settings import Settings
 
-__all__ = ["PAUSES", "close_client", "has_api", "have_tried_again_soon", "shared_client", "warm_client"]
+__all__ = ["PAUSES", "close_client", "have_tried_again_soon", "shared_client", "warm_client"]
 
 
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -82,11 +82,6 @@ def shared_client() -> Iterator[SyncPrefectClient]:
     finally:
         with _lock:
             context.__exit__()
-
-
-def has_api() -> bool:
-    """Tell whether there is a Prefect to talk to; without one, a client would start a server of its own."""
-    return bool(get_settings_context().settings.api.url)
 
 
 def warm_client() -> None:

@@ -25,7 +25,7 @@ from nbfutures.model.outcome import ATOMS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["NotSent", "Pickler", "Pieces", "in_pieces", "reduce_exception", "reduce_traceback"]
+__all__ = ["Pickler", "in_pieces"]
 
 _MOST_OBJECT_BYTES = 64 * 1024
 """What an `AttributeError` was raised about goes along up to this size: it may be a table of a gigabyte."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from nbfutures.prefect.flow_runs.flow_start import client_within
-from nbfutures.prefect.shared_client import has_api
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -68,8 +67,6 @@ def crashed_state(error: BaseException, message: str = "") -> State[Any]:
 
 def force_cancelled(run: Run, flow_run_id: UUID) -> None:
     """Have a flow run that is being cancelled be cancelled; trouble with that is logged only."""
-    if not has_api():
-        return
     try:
         with client_within(_RETRIES) as client:
             client.set_flow_run_state(flow_run_id, Cancelled(message=count_words(run)), force=True)

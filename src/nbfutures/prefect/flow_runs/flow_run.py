@@ -19,7 +19,7 @@ from nbfutures.engine.dispatcher import Dispatcher
 from nbfutures.engine.inline_lane import InlineLaneWindow
 from nbfutures.engine.job_note import JobNote
 from nbfutures.engine.lane_window import LaneWindow
-from nbfutures.engine.lanes import LaneWork
+from nbfutures.engine.lanes import COROUTINES, LaneWork
 from nbfutures.errors import ItemSkippedError, JobCrashedError
 from nbfutures.prefect.feed import Feed
 from nbfutures.prefect.flow_runs import flow_start
@@ -94,10 +94,6 @@ class _Listener(logging.Handler):
                 f"%limit {name} 4"
             )
             self._note.tell(self.told)
-
-
-COROUTINES = 100
-"""Coroutines at once where neither `workers` nor `in_flight` says otherwise."""
 
 
 def job_window(dispatcher: Dispatcher, feed: Feed, *, runner: Any) -> Window:

@@ -16,7 +16,6 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 
 from nbfutures.prefect.flow_runs.flow_start import client_within
-from nbfutures.prefect.shared_client import has_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,8 +96,6 @@ def _cancelled(ids: list[UUID]) -> list[UUID]:
     """Return those of some flow runs that are cancelled, or are to be."""
     kinds = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING, StateType.CANCELLED]))
     found: list[UUID] = []
-    if not has_api():
-        return found
     with client_within(0) as client:
         for start in range(0, len(ids), _IDS):
             asked = FlowRunFilter(id=FlowRunFilterId(any_=ids[start : start + _IDS]), state=kinds)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from prefect.client.schemas.actions import ArtifactCreate
 
 from nbfutures.prefect.flow_runs.flow_start import changed_settings, client_within, last_start
-from nbfutures.prefect.shared_client import has_api
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -125,8 +124,7 @@ def record_summary(run: Run, flow_run_id: UUID | None) -> None:
         return
     # The settings as they are now: by then the session may be closed, and Prefect would start a server of its own.
     with changed_settings("client"):
-        if has_api():
-            _post.put(_Summary(artifact, time.monotonic(), contextvars.copy_context()))
+        _post.put(_Summary(artifact, time.monotonic(), contextvars.copy_context()))
 
 
 def flush_summaries(timeout: float) -> None:

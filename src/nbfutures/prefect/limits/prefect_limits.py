@@ -28,6 +28,7 @@ __all__ = [
     "delete",
     "explained",
     "is_passing",
+    "is_some_full",
     "read_all",
     "read_named",
     "release",
@@ -36,7 +37,7 @@ __all__ = [
     "usable",
 ]
 
-TAG_PREFIX = "tag:"
+_TAG_PREFIX = "tag:"
 """What Prefect puts before a tag to name its limit."""
 OTHERS = "others"
 """Who uses slots of a global limit besides this kernel's jobs: Prefect does not tell."""
@@ -70,10 +71,24 @@ def read_all(
         jobs: Global limit to the jobs of this kernel that hold slots of it.
         runs: Flow run to the name of this kernel's job.
     """
+    found, by_tag = _records(client)
+    who = _task_run_names(client, [run_id for run_ids in by_tag.values() for run_id in run_ids], runs)
+    return [
+        _with_holders(one, _grouped(who, by_tag.get(one.name, ())) if one.is_tag else list(jobs.get(one.name, ())))
+        for one in found
+    ]
+
+
+def is_some_full(client: SyncPrefectClient) -> bool:
+    """Tell whether some limit is full: two requests, where there are not hundreds of limits."""
+    return any(one.is_full for one in _records(client)[0])
+
+
+def _records(client: SyncPrefectClient) -> tuple[list[LimitRecord], dict[str, list[UUID]]]:
+    """Return all limits, and of each tag the task runs that have its slots."""
     # The first list has all limits and how many slots are in use; the second one which task runs have those of tags.
     found = [_record(one) for one in _pages(client.read_global_concurrency_limits)]
     tags = _pages(client.read_concurrency_limits)
-    by_tag = {one.tag: one.active_slots for one in tags}
     listed = {one.name for one in found if one.is_tag}
     found += [
         LimitRecord(name=one.tag, is_tag=True, slots=one.concurrency_limit, in_use=len(one.active_slots))
@@ -81,11 +96,7 @@ def read_all(
         # Older servers keep them apart.
         if one.tag not in listed
     ]
-    who = _task_run_names(client, [run_id for run_ids in by_tag.values() for run_id in run_ids], runs)
-    return [
-        _with_holders(one, _grouped(who, by_tag.get(one.name, ())) if one.is_tag else list(jobs.get(one.name, ())))
-        for one in found
-    ]
+    return found, {one.tag: one.active_slots for one in tags}
 
 
 def change(client: SyncPrefectClient, name: str, slots: int, *, is_tag: bool, per_second: float | None) -> None:
@@ -203,9 +214,9 @@ def unknown_limit(name: str, *, is_tag: bool = False) -> UnknownLimitError:
 
 
 def _record(limit: Any) -> LimitRecord:
-    is_tag = limit.name.startswith(TAG_PREFIX)
+    is_tag = limit.name.startswith(_TAG_PREFIX)
     return LimitRecord(
-        name=limit.name.removeprefix(TAG_PREFIX),
+        name=limit.name.removeprefix(_TAG_PREFIX),
         is_tag=is_tag,
         slots=limit.limit,
         in_use=limit.active_slots or 0,

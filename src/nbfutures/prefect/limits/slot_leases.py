@@ -28,7 +28,7 @@ __all__ = ["Keeper", "holders"]
 
 def waiting_for(limits: Iterable[LimitRecord]) -> str:
     """Return what to say where a job waits for a slot: which limit is full; nothing if none is."""
-    full = next((one for one in limits if one.is_active and one.slots <= one.in_use), None)
+    full = next((one for one in limits if one.is_full), None)
     return "" if full is None else f"waiting for a slot of {full.name!r} ({full.in_use:,} of {full.slots:,} in use)"
 
 

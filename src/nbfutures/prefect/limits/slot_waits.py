@@ -9,8 +9,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Self
 
 from nbfutures.engine.job_note import JobNote
-from nbfutures.prefect.limits.prefect_limits import read_all
-from nbfutures.prefect.shared_client import has_api, shared_client
+from nbfutures.prefect.limits.prefect_limits import is_some_full
+from nbfutures.prefect.shared_client import shared_client
 
 if TYPE_CHECKING:
     from nbfutures.engine.contracts import Run
@@ -62,19 +62,12 @@ class SlotWaits:
                 continue
             since = time.monotonic()
             try:
-                told = _LIMITS_IN_USE if _is_some_limit_full() else ""
+                with shared_client() as client:
+                    told = _LIMITS_IN_USE if is_some_full(client) else ""
             except Exception:
-                # Others say that Prefect does not answer.
+                # Others say that Prefect does not answer; or the session was closed.
                 _logger.debug("Cannot tell whether limits are in use", exc_info=True)
                 continue
             self._note.tell_if_free(told)
             if self._over.is_set():
                 self._note.tell_if_free("")
-
-
-def _is_some_limit_full() -> bool:
-    if not has_api():
-        # The session was closed: a client would start a server of Prefect's own.
-        return False
-    with shared_client() as client:
-        return any(one.is_active and one.slots <= one.in_use for one in read_all(client, {}, {}))

@@ -9,8 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from nbfutures.engine.job_note import JobNote
-from nbfutures.engine.lanes import NOTHING
-from nbfutures.engine.timeouts import give_up_late
+from nbfutures.engine.lanes import COROUTINES, NOTHING
 from nbfutures.engine.workers.surroundings import Surroundings
 from nbfutures.model.outcome import Outcome, OutcomeKind
 from nbfutures.prefect.names import template_of
@@ -150,11 +149,10 @@ class Leftovers:
                 started,
                 lane.worker,
             )
-            for index, started in give_up_late(self._work, lane, timeout, GRACE_SECONDS)
+            for index, started in self._work.give_up_late(lane, timeout, GRACE_SECONDS)
         ]
 
 
-_COROUTINES = 100
 _EMPTY_CRASHES = 3
 _PING_SECONDS = 10.0
 _PATIENCE_SECONDS = 2.0
@@ -193,7 +191,7 @@ class RemoteWindow:
         self._runner = runner
         self._work = work
         self._most = min(workers, in_flight or workers)
-        self._slots = max((in_flight or _COROUTINES) // self._most, 1)
+        self._slots = max((in_flight or COROUTINES) // self._most, 1)
         self._supply = Supply(self._run, work, lanes=self._most, slots=self._slots, in_flight=in_flight)
         self._leftovers = Leftovers(self._run, work, self._supply, runner)
         self._name = name

@@ -304,17 +304,15 @@ def _start(address: str | None, workers: int | None) -> str | None:
         cpus = max(workers or 0, usable_cpus())
         # Its workers find the modules that the kernel finds.
         job = JobConfig(code_search_path=[str(Path(one).absolute()) for one in sys.path])
-        for _ in range(_STARTS - 1):
+        for more in reversed(range(_STARTS)):
             try:
                 context: Any = ray.init(num_cpus=cpus, _node_ip_address="127.0.0.1", job_config=job, **quiet)
                 break
             except Exception as error:
                 # Ray gives its own processes 30 s, which a busy machine may not have for them.
-                if "timed out during startup" not in str(error):
+                if not more or "timed out during startup" not in str(error):
                     raise
                 ray.shutdown()
-        else:
-            context = ray.init(num_cpus=cpus, _node_ip_address="127.0.0.1", job_config=job, **quiet)
     else:
         try:
             context = ray.init(address, **quiet)
