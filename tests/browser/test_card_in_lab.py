@@ -108,6 +108,7 @@ def test_cancel_ends_the_job_and_the_rest_can_be_run_afterwards(notebook):
     notebook.open_gate(0)
     card.expect_done(1, 8)
     card.button("Cancel").click()
+    expect(card.state).to_have_text("cancelling")
     # What runs is let go; what has not started never starts.
     notebook.open_gate(1, 2)
     expect(card.state).to_have_text("cancelled")
@@ -144,6 +145,7 @@ def test_a_click_on_a_button_in_the_list_of_jobs_is_for_that_job_alone(notebook)
     expect(jobs.button("Resume: second")).to_be_visible()
     assert notebook.ask("[first.phase.value, second.phase.value]") == ["running", "paused"]
     jobs.button("Cancel: first").click()
+    expect(first).to_have_text("cancelling")
     notebook.open_gate("all")
     expect(first).to_have_text("cancelled")
     jobs.picture("jobs")
